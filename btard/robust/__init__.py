@@ -1,0 +1,1 @@
+"""Robust aggregation and its verification: partition, CenteredClip, sketches, tolerances."""

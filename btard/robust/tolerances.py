@@ -1,0 +1,122 @@
+"""How far a number may be off: every numeric check of the protocol, each with two thresholds (spec TOL).
+
+A judge finds guilty above the *vote* threshold, an honest peer accuses above the higher *accuse* threshold.
+Between the two lies more than honest recomputation can deviate, so an honest accusation is always upheld. Each
+docstring says what an attacker gains by staying inside. Comparisons are written so that NaN never passes.
+
+Pure Python: the state machine imports this, and all peers must get the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+
+ROUNDING = 2.0**-24
+"""Relative error of rounding to float32."""
+
+SOLVER = 1e-7
+"""What CenteredClip's solver may leave of the residual, per contributor and in units of tau."""
+
+
+class Level(Enum):
+    """Which threshold; the values are the relative tolerance of scalars and the factors of the others."""
+
+    VOTE = (1e-9, 4.0, 1.0)
+    ACCUSE = (4e-9, 6.0, 2.0)
+
+    @property
+    def scalar_rtol(self) -> float:
+        """Relative tolerance of sketch rows and norms."""
+        return self.value[0]
+
+    @property
+    def aggregate_factor(self) -> float:
+        """How many times nu the residual of an aggregate may be."""
+        return self.value[1]
+
+    @property
+    def gradient_factor(self) -> float:
+        """How many times gradient_rtol a recomputed gradient may be off."""
+        return self.value[2]
+
+
+def nu(norms: Sequence[float], aggregate_norm: float, tau: float) -> float:
+    """Return the largest residual that an honest aggregate can show (spec TOL-2).
+
+    Rounding the aggregate v to float32 moves it by at most e = 2**-24 ||v||. That moves the clipped difference
+    of a contributor at distance ``norm`` by at most e, and by 2 tau e / norm where norm > max(tau, 2 e), since
+    clipping to a ball of radius tau shrinks what lies outside. ``norms`` are the contributors' distances.
+
+    A bound in ||v|| alone, n * e, would let an aggregator move v so far away that the bound exceeds the
+    largest possible residual, n * tau.
+    """
+    if math.isinf(tau):
+        return math.inf
+    error = ROUNDING * aggregate_norm
+    moved = math.fsum(_shrinkage(norm, tau, error) for norm in norms)
+    return moved * error + len(norms) * SOLVER * tau
+
+
+def _shrinkage(norm: float, tau: float, error: float) -> float:
+    if norm <= max(tau, 2 * error):
+        return 1.0
+    return min(1.0, 2 * tau / norm)
+
+
+def aggregate_tolerance(norms: Sequence[float], aggregate_norm: float, tau: float, level: Level) -> float:
+    """Return how long the residual of an aggregate may be (spec TOL-2).
+
+    Gain: an aggregator can shift its part until the residual is 4 nu; where all c contributors lie within tau
+    that is a shift of 4 nu / c, about 4e-7 tau.
+    """
+    return level.aggregate_factor * nu(norms, aggregate_norm, tau)
+
+
+def scalar_tolerance(norm: float, tau: float, level: Level) -> tuple[float, float]:
+    """Return by how much a sketch row (Euclidean length) and a norm may be off (spec TOL-3).
+
+    ``norm`` is the judge's own. Differences of float32 numbers are taken in float64 and summed there, so
+    honest numbers differ in the order of summation only. Gain: 1e-9 of the clipped difference.
+    """
+    return level.scalar_rtol * min(tau, norm), level.scalar_rtol * norm
+
+
+def gradient_tolerance(
+    own_norm: float, norm: float, tau: float, gradient_rtol: float, level: Level
+) -> tuple[float, float]:
+    """Return by how much a target's row and norm may be off from the recomputed gradient's (spec TOL-4).
+
+    ``own_norm`` is the length of the recomputed part, ``norm`` its distance to the aggregate. A part that is
+    off by e moves the clipped difference by e * min(1, tau / norm). Gain: each contributor can shift each part
+    by gradient_rtol of its length, of which at most gradient_rtol * tau / c reaches the aggregate where parts
+    are no longer than tau.
+    """
+    error = level.gradient_factor * gradient_rtol * own_norm
+    row, length = scalar_tolerance(norm, tau, level)
+    return error * (1.0 if norm <= tau else tau / norm) + row, error + length
+
+
+def sum_threshold(norms: Sequence[float], aggregate_norm: float, tau: float) -> float:
+    """Return how long a summed sketch row may be before the part is disputed (spec TOL-5).
+
+    Above everything that passes the accuse thresholds: twice the scalars' tolerance, and four times (a row of
+    a sketch is no longer than that times its vector, but with odds below 1e-20) 8 nu against 6. So a disputed
+    sum convicts somebody. Never above tau: where float32 cannot hold the fixed point to better than that, a
+    part may be looked at in vain, but nobody can hide behind huge numbers. Gain: a shift whose residual stays
+    below, about 4e-6 n tau / c.
+    """
+    if math.isinf(tau):
+        return math.inf
+    scalars = math.fsum(2 * Level.ACCUSE.scalar_rtol * min(tau, norm) for norm in norms)
+    return min(tau, scalars + 32 * nu(norms, aggregate_norm, tau))
+
+
+def malformed_row(length: float, norm: float, tau: float) -> bool:
+    """Whether a sketch row is longer than 4 min(tau, norm), as no honest one is (spec SKT-4).
+
+    Gain: c liars who cover a wrong aggregate hide no larger a residual than c contributors could cause with
+    other gradients under a radius of 4 tau.
+    """
+    return not length <= 4 * min(tau, norm) * (1 + 1e-6)

@@ -1,0 +1,177 @@
+"""The state machine: `handle(config, state, event)` returns the next state and what to do.
+
+Pure and deterministic: no clock, socket, thread, random generator or tensor. Frames from the network never
+make it raise; a `ProtocolBug` is a fault of this program.
+"""
+
+from __future__ import annotations
+
+from btard.statemachine import effects as fx
+from btard.statemachine.compute import (
+    Aggregate,
+    Aggregated,
+    Applied,
+    Apply,
+    Judge,
+    Judged,
+    Prepare,
+    Prepared,
+    Request,
+    Result,
+    Sketch,
+    Sketched,
+    Verified,
+    Verify,
+)
+from btard.statemachine.config import Config
+from btard.statemachine.delivery import deliver, fetch_what_came_early, held
+from btard.statemachine.effects import Effect, Timer
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
+from btard.statemachine.judgement import judge_delivered, judge_timed_out, judged, verdicts
+from btard.statemachine.messages import Late
+from btard.statemachine.phases import (
+    aggregate,
+    aggregated,
+    applied,
+    bulk_timed_out,
+    enter_commit,
+    leave,
+    next_step,
+    phase_timed_out,
+    prepared,
+    publishing_timed_out,
+    sketched,
+    verified,
+    verify,
+)
+from btard.statemachine.pulls import pull_now, pull_where_views_differ
+from btard.statemachine.receive import late_quorum, receive
+from btard.statemachine.settle import enter_epoch, note_evidence, ratify, round_over
+from btard.statemachine.state import NOTHING, State, Step
+from btard.statemachine.table import STEP_PHASES, Phase
+from btard.statemachine.turn import Turn
+
+__all__ = ["handle", "initial"]
+
+
+def initial(config: Config) -> State:
+    """Return the state before `Start`: epoch 0 with the genesis roster, before step 0."""
+    return State(
+        phase=Phase.COMMIT,
+        epoch=0,
+        rosters=(tuple(range(config.peers)),),
+        first_step=0,
+        opening=config.run,
+        at=Step(0),
+        model_step=0,
+        model_digest=NOTHING,
+    )
+
+
+def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+    """Process one event; return the new state, and the effects to carry out in their order (spec STP-2)."""
+    turn = Turn(config, state)
+    match event:
+        case Start():
+            turn.set(model_digest=event.model_digest)
+            turn.emit(fx.Entered(0, 0, Phase.COMMIT))
+            next_step(turn, 0, ())
+            enter_commit(turn)
+        case Received():
+            receive(turn, event.sender, event.frame)
+        case Held():
+            held(turn, event.digest)
+        case Computed():
+            _computed(turn, event.request, event.result)
+        case Fired():
+            _fired(turn, event.timer)
+    _advance(turn)
+    return turn.state, tuple(turn.effects)
+
+
+def _advance(turn: Turn) -> None:
+    """Make all moves that the state allows, to a fixed point."""
+    moved = True
+    while moved and turn.state.phase is not Phase.STOPPED:
+        phase = turn.state.phase
+        aggregate(turn)
+        verify(turn)
+        moved = deliver(turn)
+        if turn.state.phase in STEP_PHASES and leave(turn):
+            moved = True
+        moved = judge_delivered(turn) or moved
+        note_evidence(turn, *verdicts(turn))
+        moved = ratify(turn) or moved
+        if enter_epoch(turn):
+            moved = True
+            _replay(turn)
+        if turn.state.phase is not phase and turn.state.phase in STEP_PHASES:
+            pull_where_views_differ(turn)
+            if turn.state.phase is Phase.ACCUSE:
+                fetch_what_came_early(turn)
+
+
+def _replay(turn: Turn) -> None:
+    """In the new epoch: use evidence left from earlier ones, then what was deferred (spec AGR-16)."""
+    evidence, deferred = turn.state.evidence, turn.state.deferred
+    turn.set(evidence=type(evidence)(), deferred=())
+    note_evidence(turn, *(evidence[peer] for peer in sorted(evidence)))
+    for sender, frame in deferred:
+        receive(turn, sender, frame)
+
+
+def _computed(turn: Turn, request: Request, result: Result) -> None:
+    if isinstance(request, Apply) and isinstance(result, Applied):
+        applied(turn, request.step, result.digest)
+        return
+    if isinstance(request, Apply) or (request.epoch, request.step) != (turn.state.epoch, turn.at.number):
+        return  # the epoch ended before the computation did
+    match turn.state.phase, request, result:
+        case Phase.COMMIT, Prepare(), Prepared():
+            prepared(turn, result)
+        case Phase.REDUCE, Aggregate(), Aggregated():
+            aggregated(turn, result)
+        case Phase.VALIDATE, Sketch(), Sketched():
+            sketched(turn, result)
+        case Phase.ACCUSE, Verify(), Verified():
+            verified(turn, result)
+        case Phase.ACCUSE, Judge(), Judged():
+            judged(turn, request.claim, result)
+
+
+def _fired(turn: Turn, timer: Timer) -> None:
+    state = turn.state
+    place = (state.epoch, turn.at.number, int(state.phase))
+    match timer:
+        case ("phase", *where) if tuple(where) == place:
+            phase_timed_out(turn)
+            _count_own_lates(turn)
+        case ("publish", *where) if tuple(where) == place[:2] and state.phase is Phase.ACCUSE:
+            publishing_timed_out(turn)
+            _count_own_lates(turn)
+        case ("bulk", *where) if tuple(where) == place[:2] and state.phase is Phase.REDUCE:
+            bulk_timed_out(turn)
+        case ("judge", epoch, step, int(accuser)) if (epoch, step) == place[:2]:
+            if state.phase is Phase.ACCUSE:
+                judge_timed_out(turn, accuser)
+        case ("pull", epoch, step, phase, int(author)) if (epoch, step, phase) == place:
+            pull_now(turn, author, state.position)
+        case ("settle", epoch, int(number)) if epoch == state.epoch:
+            round_over(turn, number)
+        case ("watch", *where) if tuple(where) == place:
+            turn.stop(
+                f"step {turn.at.number}: {state.phase.name} lasts longer than the run file's times allow; "
+                "check the links and the load of the peers, or start anew with a larger delta"
+            )
+        case ("ratify", epoch) if epoch == state.epoch and state.phase is Phase.RATIFY:
+            turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
+        case ("linger", epoch) if epoch == state.epoch and state.phase is Phase.DONE:
+            turn.emit(fx.Released())
+
+
+def _count_own_lates(turn: Turn) -> None:
+    for slot, envelope in list(turn.state.slots.items()):
+        message = envelope.message
+        own = slot[:3] == ("late", turn.state.epoch, turn.at.number) and envelope.author == turn.me
+        if own and message and isinstance(message.body, Late):
+            late_quorum(turn, message.body)

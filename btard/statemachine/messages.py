@@ -1,0 +1,295 @@
+"""Messages of the protocol: what a peer signs, and the unsigned frames that carry it (spec MSG).
+
+Peers are named by their index in the genesis roster, vectors by the digest of their bytes. Nothing here
+touches bytes on the wire: `btard.wire` does.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from attrs import frozen
+
+from btard.statemachine.table import Phase
+
+Digest = bytes  # 32 bytes
+SlotKey = tuple[str | int, ...]
+
+
+class ClaimKind(StrEnum):
+    """What an accuser says the accused did (spec VER)."""
+
+    GRADIENT = "gradient"
+    SCALARS = "scalars"
+    NONFINITE = "nonfinite"
+    AGGREGATE = "aggregate"
+    VALIDATOR = "validator"
+
+
+@frozen
+class Claim:
+    """One accusation; ``part`` is meaningless for a gradient claim and 0 there.
+
+    ``object`` names the published bulk that it rests on, empty where it needs none.
+    """
+
+    kind: ClaimKind
+    accused: int
+    part: int
+    object: Digest
+
+
+@frozen
+class Commit:
+    """Part hashes (none from who contributes nothing), two MPRNG commitments, state digest."""
+
+    kind: ClassVar[str] = "commit"
+    phase: ClassVar[Phase] = Phase.COMMIT
+    step: int
+    prev: Digest
+    parts: tuple[Digest, ...]
+    sketch_commitment: Digest
+    election_commitment: Digest
+    digest: Digest
+
+
+@frozen
+class Reduce:
+    """Hash of the aggregate of the author's part; empty in step 0."""
+
+    kind: ClassVar[str] = "reduce"
+    phase: ClassVar[Phase] = Phase.REDUCE
+    step: int
+    prev: Digest
+    aggregate: Digest
+
+
+@frozen
+class Reveal:
+    """Opening of the sketch value."""
+
+    kind: ClassVar[str] = "reveal"
+    phase: ClassVar[Phase] = Phase.REVEAL
+    step: int
+    prev: Digest
+    value: bytes
+    salt: bytes
+
+
+@frozen
+class Validate:
+    """Sketch rows and norms of every part, little-endian float64; both empty from who has none."""
+
+    kind: ClassVar[str] = "validate"
+    phase: ClassVar[Phase] = Phase.VALIDATE
+    step: int
+    prev: Digest
+    sketches: bytes
+    norms: bytes
+
+
+@frozen
+class Accuse:
+    """``ok`` (no claim) or one claim; in both cases the opening of the election value."""
+
+    kind: ClassVar[str] = "accuse"
+    phase: ClassVar[Phase] = Phase.ACCUSE
+    step: int
+    prev: Digest
+    value: bytes
+    salt: bytes
+    claim: Claim | None
+
+
+@frozen
+class Enter:
+    """The author has entered this phase."""
+
+    kind: ClassVar[str] = "enter"
+    step: int
+    entered: int  # a Phase
+
+
+@frozen
+class Publish:
+    """The author serves its committed part ``part`` to everybody."""
+
+    kind: ClassVar[str] = "publish"
+    step: int
+    part: int
+
+
+@frozen
+class Late:
+    """The author did not get ``subject``'s message of a phase, or its published part, in time."""
+
+    kind: ClassVar[str] = "late"
+    step: int
+    late_phase: int  # a Phase
+    subject: int
+    part: int  # -1 for a phase message, else the part that was to be published
+
+
+@frozen
+class Vote:
+    """The author judged the claim in ``accuser``'s ACCUSE with hash ``claim`` and found ``guilty`` guilty."""
+
+    kind: ClassVar[str] = "vote"
+    step: int
+    accuser: int
+    claim: Digest
+    guilty: int
+
+
+@frozen
+class NoVerdict:
+    """The author saw no quorum of equal votes on ``accuser``'s claim in time."""
+
+    kind: ClassVar[str] = "noverdict"
+    step: int
+    accuser: int
+    claim: Digest
+
+
+@frozen
+class Epoch:
+    """Outcome of the epoch's SETTLE: the next epoch starts at step ``next_step`` with ``roster``."""
+
+    kind: ClassVar[str] = "epoch"
+    next_step: int
+    digest: Digest  # of the model before next_step
+    bans: tuple[int, ...]
+    roster: tuple[int, ...]
+
+
+PhaseBody = Commit | Reduce | Reveal | Validate | Accuse
+Body = PhaseBody | Enter | Publish | Late | Vote | NoVerdict | Epoch
+BODIES: tuple[type[Body], ...] = (
+    Commit, Reduce, Reveal, Validate, Accuse, Enter, Publish, Late, Vote, NoVerdict, Epoch,
+)  # fmt: skip
+PHASE_BODIES: dict[Phase, type[PhaseBody]] = {
+    Phase.COMMIT: Commit,
+    Phase.REDUCE: Reduce,
+    Phase.REVEAL: Reveal,
+    Phase.VALIDATE: Validate,
+    Phase.ACCUSE: Accuse,
+}
+
+
+def phase_slot(epoch: int, step: int, phase: Phase, author: int) -> SlotKey:
+    """Name the slot of a phase message (spec MSG-5)."""
+    return ("phase", epoch, step, int(phase), author)
+
+
+def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
+    """Name the slot for which this message is signed: no peer signs two for one slot (spec MSG-5)."""
+    match body:
+        case Commit() | Reduce() | Reveal() | Validate() | Accuse():
+            return phase_slot(epoch, body.step, body.phase, author)
+        case Enter():
+            return ("enter", epoch, body.step, body.entered, author)
+        case Publish():
+            return ("publish", epoch, body.step, body.part, author)
+        case Late():
+            return ("late", epoch, body.step, body.late_phase, body.subject, body.part, author)
+        case Vote() | NoVerdict():
+            return (body.kind, epoch, body.step, body.accuser, author)
+        case Epoch():
+            return ("epoch", epoch, author)
+
+
+@frozen
+class Message:
+    """What a payload says, and who signed it in which epoch."""
+
+    epoch: int
+    author: int
+    body: Body
+
+    @property
+    def slot(self) -> SlotKey:
+        """The slot that this message fills."""
+        return slot_of(self.epoch, self.author, self.body)
+
+
+@frozen
+class Envelope:
+    """A signed payload; ``message`` is None where the payload is no well-formed message (spec MSG-3).
+
+    ``hash`` is the digest of the payload: what ``prev`` chains and votes refer to.
+    """
+
+    author: int
+    payload: bytes
+    signature: bytes
+    hash: Digest
+    message: Message | None
+
+
+class EvidenceKind(StrEnum):
+    """Why a peer loses its place (spec AGR)."""
+
+    EQUIVOCATION = "equivocation"
+    MALFORMED = "malformed"
+    OPENING = "opening"
+    LATE = "late"
+    VERDICT = "verdict"
+    NOVERDICT = "noverdict"
+
+
+@frozen
+class Evidence:
+    """Signed messages that prove by themselves what ``subject`` did."""
+
+    kind: EvidenceKind
+    subject: int
+    envelopes: tuple[Envelope, ...]
+
+
+@frozen
+class Certificate:
+    """The ``ok`` of every member for one step, in roster order."""
+
+    envelopes: tuple[Envelope, ...]
+
+
+@frozen
+class GuiltyClass:
+    """``guilty(b)``, or ``ban(b)`` where the object bans."""
+
+    type: Literal["guilty", "ban"]
+    peer: int
+
+
+@frozen
+class CommitClass:
+    """``commit(t, prev)``: step t is certified; ``prev`` fixes its transcript."""
+
+    step: int
+    prev: Digest
+
+
+Class = GuiltyClass | CommitClass
+
+
+@frozen
+class Chain:
+    """A class, one object that proves it, and members' signatures on the class (spec AGR)."""
+
+    epoch: int
+    klass: Class
+    object: Evidence | Certificate
+    signatures: tuple[tuple[int, bytes], ...]
+
+
+@frozen
+class Pull:
+    """Ask the receiver for its whole set of messages of this phase; unsigned."""
+
+    epoch: int
+    step: int
+    phase: int
+
+
+Frame = Envelope | Chain | Pull

@@ -1,0 +1,446 @@
+"""The step: enter a phase, do its work, send its message, leave it (spec STP)."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from btard.statemachine import effects as fx
+from btard.statemachine.checks import (
+    aggregate_of,
+    commit_of,
+    gradient_check,
+    part_check,
+    part_size,
+    scalars_of,
+    target_of,
+    validator_check,
+    work_of,
+)
+from btard.statemachine.compute import (
+    Aggregate,
+    Aggregated,
+    Apply,
+    Prepare,
+    Prepared,
+    Sketch,
+    Sketched,
+    Verified,
+    Verify,
+    Work,
+)
+from btard.statemachine.disputes import disputed_parts
+from btard.statemachine.election import Pair, assign_parts, draw_pairs, gradient_seed
+from btard.statemachine.form import state_digest
+from btard.statemachine.messages import (
+    Accuse,
+    Certificate,
+    Commit,
+    CommitClass,
+    Digest,
+    Enter,
+    Envelope,
+    Late,
+    Publish,
+    Reduce,
+    Reveal,
+    Validate,
+)
+from btard.statemachine.randomness import Purpose, Secrets, combine, commitment
+from btard.statemachine.state import NOTHING, Record, Step
+from btard.statemachine.table import Phase, Trigger
+from btard.statemachine.turn import ProtocolBug, Turn
+
+# -- the step's roles -----------------------------------------------------------------------------------
+
+
+def next_step(turn: Turn, number: int, views: tuple[Digest, ...]) -> None:
+    """Set up step ``number`` of this epoch: roles, and the view that its first messages refer to."""
+    state, parameters = turn.state, turn.config.parameters
+    pairs: tuple[Pair, ...] = ()
+    validators: frozenset[int] = frozenset()
+    if state.last is not None:
+        drawn = draw_pairs(
+            turn.config.run,
+            state.last.election_value,
+            number,
+            state.last.contributors,
+            parameters.validators,
+        )
+        # A validator sits out even if its target is gone: the pair alone must not change who contributes.
+        validators = frozenset(pair.validator for pair in drawn)
+        pairs = tuple(pair for pair in drawn if {pair.validator, pair.target} <= set(state.roster))
+    election_value = state.last.election_value if state.last else NOTHING
+    aggregators = assign_parts(turn.config.run, election_value, state.epoch, number, state.roster)
+    contributors = tuple(peer for peer in state.roster if number > 0 and peer not in validators)
+    step = Step(number, aggregators=aggregators, contributors=contributors, pairs=pairs, views=views)
+    turn.set(at=step)
+    _forget(turn, number)
+
+
+def _forget(turn: Turn, number: int) -> None:
+    """Drop what no honest peer can ask for or refer to any more (spec AGR-16)."""
+    slots = turn.state.slots
+    for slot in list(slots):
+        if slot[0] != "epoch" and isinstance(slot[2], int) and slot[2] < number - 1:
+            slots = slots.remove(slot)
+    held = turn.state.held
+    for name, step in list(held.items()):
+        if step < number - 1:
+            held = held.remove(name)
+    served = turn.state.served
+    for entry in list(served):
+        step_served = entry[1][2]
+        if isinstance(step_served, int) and step_served < number - 1:
+            served = served.remove(entry)
+    turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)())
+    turn.emit(fx.Discard(number - 1))
+
+
+# -- entering -------------------------------------------------------------------------------------------
+
+
+def enter_commit(turn: Turn) -> None:
+    """Start the time-outs of COMMIT and, once the model is up to date, the gradient."""
+    _time_out(turn, turn.config.timing.t_commit, turn.config.timing.c_commit)
+    prepare(turn)
+
+
+def prepare(turn: Turn) -> None:
+    """Ask for the gradient, and for the target's, once the model stands before this step."""
+    state = turn.state
+    if state.phase is not Phase.COMMIT or state.model_step != turn.at.number or "prepare" in turn.at.asked:
+        return
+    own = None
+    if turn.me in turn.at.contributors:
+        own = own_work(turn)
+    target = target_of(state, turn.me)
+    audit = work_of(turn.config, state.last, target) if state.last and target is not None else None
+    _ask(turn, "prepare")
+    turn.compute(Prepare(state.epoch, turn.at.number, own, audit))
+
+
+def own_work(turn: Turn) -> Work:
+    """The gradient that this peer owes in the current step."""
+    election_value = turn.state.last.election_value if turn.state.last else NOTHING
+    seed = gradient_seed(turn.config.run, election_value, turn.at.number, turn.me)
+    return Work(turn.me, turn.at.number, seed, len(turn.state.roster))
+
+
+def _ask(turn: Turn, computation: str) -> None:
+    turn.set_step(asked=turn.at.asked | {computation})
+
+
+def _time_out(turn: Turn, timeout: int, compute: int) -> None:
+    timing, state = turn.config.timing, turn.state
+    place = (state.epoch, turn.at.number, int(state.phase))
+    turn.timer(timeout, "phase", *place)
+    # Beyond this an honest peer has left the phase or frozen: the timing assumption is broken (spec AGR-18).
+    slack = 4 * timing.delta + max(timing.delta, timing.delta_bulk)
+    turn.timer(timeout + compute + slack, "watch", *place)
+
+
+def enter_reduce(turn: Turn) -> None:
+    """Serve the own parts, fetch those of the own aggregate (spec STP-6, STP-7)."""
+    timing = turn.config.timing
+    turn.sign(Enter(turn.at.number, int(Phase.REDUCE)))
+    _time_out(turn, timing.t_reduce, timing.c_reduce)
+    for part, name in enumerate(turn.at.own_parts):
+        turn.emit(fx.Offer(name, (turn.at.aggregators[part],)))
+    if turn.at.number > 0:
+        part = turn.at.aggregators.index(turn.me)
+        for peer, name in zip(turn.at.contributors, input_objects(turn), strict=True):
+            fetch(turn, peer, name, part)
+        turn.timer(timing.w_bulk, "bulk", turn.state.epoch, turn.at.number)
+
+
+def input_objects(turn: Turn) -> tuple[Digest, ...]:
+    """Return the digests of the parts that this peer aggregates, in roster order."""
+    part = turn.at.aggregators.index(turn.me)
+    return tuple(commit_of(turn, peer).parts[part] for peer in turn.at.contributors)
+
+
+def fetch(turn: Turn, source: int, name: Digest, part: int, parts: int | None = None) -> None:
+    """Ask ``source`` for an object of the size of a part, unless it is here."""
+    if not turn.holds(name) and source != turn.me:
+        size = part_size(turn.config.parameters.dimension, parts or len(turn.state.roster), part)
+        turn.emit(fx.Fetch(source, name, size, turn.at.number))
+
+
+def enter_reveal(turn: Turn) -> None:
+    """Open the sketch value: all aggregates are committed now (spec RND-3)."""
+    _time_out(turn, turn.config.timing.t_reveal, turn.config.timing.c_reveal)
+    secret = _secrets(turn).sketch
+    turn.sign(Reveal(turn.at.number, turn.prev(), secret.value, secret.salt))
+
+
+def enter_validate(turn: Turn) -> None:
+    """Combine the sketch values, and sketch (spec RND-4, VER-2)."""
+    _time_out(turn, turn.config.timing.t_validate, turn.config.timing.c_validate)
+    step, state = turn.at.number, turn.state
+    turn.set_step(sketch_value=_combined(turn, Phase.REVEAL, Purpose.SKETCH))
+    if step == 0:
+        turn.sign(Validate(0, turn.prev(), b"", b""))
+        return
+    target = target_of(state, turn.me)
+    audit = work_of(turn.config, state.last, target) if state.last and target is not None else None
+    aggregates = tuple(aggregate_of(turn, part) for part in range(len(turn.at.aggregators)))
+    request = Sketch(state.epoch, step, turn.at.sketch_value, turn.at.own_parts, audit, aggregates)
+    turn.compute(request)
+
+
+def enter_accuse(turn: Turn) -> None:
+    """Publish disputed parts and check everything before saying ``ok`` (spec VER-9, VER-10)."""
+    timing, at = turn.config.timing, turn.at
+    scalars = tuple(scalars_of(turn, peer) for peer in at.contributors)
+    disputed, alarmed = disputed_parts(turn.config.parameters, turn.state, scalars)
+    turn.set_step(disputed=disputed, alarmed=alarmed)
+    turn.sign(Enter(at.number, int(Phase.ACCUSE)))
+    judging = timing.t_judge_disputed if disputed else timing.t_judge
+    compute = timing.c_accuse + judging + 2 * timing.delta
+    _time_out(turn, timing.t_accuse_disputed if disputed else timing.t_accuse, compute)
+    if disputed:
+        turn.timer(timing.t_publish, "publish", turn.state.epoch, at.number)
+        if turn.me in at.contributors:
+            for part in disputed:
+                turn.emit(fx.Offer(at.own_parts[part], None))
+                turn.sign(Publish(at.number, part))
+    verify(turn)
+
+
+def verify(turn: Turn) -> None:
+    """Ask for all checks of this step, once the disputed parts are here."""
+    at, state, config = turn.at, turn.state, turn.config
+    if state.phase is not Phase.ACCUSE or "verify" in at.asked:
+        return
+    disputed = tuple(part_check(turn, part) for part in at.disputed)
+    if not turn.holds(*(name for check in disputed for name in check.objects)):
+        return
+    _ask(turn, "verify")
+    own = audit = None
+    validators = []
+    if at.number > 0:
+        own = part_check(turn, at.aggregators.index(turn.me))
+    if state.last is not None:
+        target = target_of(state, turn.me)
+        audit = gradient_check(config, state.last, target) if target is not None else None
+        if turn.me in state.last.aggregators and state.last.step > 0:
+            part = state.last.aggregators.index(turn.me)
+            pairs = [pair for pair in at.pairs if pair.validator != turn.me]
+            validators = [validator_check(turn, pair.validator, part) for pair in pairs]
+            validators = [check for check in validators if turn.holds(check.object)]
+    turn.compute(Verify(state.epoch, at.number, own, disputed, audit, tuple(validators)))
+
+
+# -- results: send the phase's message ------------------------------------------------------------------
+
+
+def prepared(turn: Turn, result: Prepared) -> None:
+    """Send COMMIT (spec STP-5, RND-2)."""
+    at, config, state = turn.at, turn.config, turn.state
+    secrets = Secrets.from_entropy(result.entropy)
+    turn.set_step(secrets=secrets, own_parts=result.parts)
+    turn.hold(*result.parts)
+    place = (config.run, state.epoch, at.number, turn.me)
+    turn.sign(
+        Commit(
+            step=at.number,
+            prev=turn.prev(),
+            parts=result.parts,
+            sketch_commitment=commitment(*place, Purpose.SKETCH, secrets.sketch),
+            election_commitment=commitment(*place, Purpose.ELECTION, secrets.election),
+            digest=state_digest(state),
+        )
+    )
+
+
+def aggregate(turn: Turn) -> None:
+    """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7)."""
+    if turn.state.phase is not Phase.REDUCE or "aggregate" in turn.at.asked:
+        return
+    if turn.at.number == 0:
+        _ask(turn, "aggregate")
+        turn.sign(Reduce(0, turn.prev(), b""))
+    elif turn.holds(*input_objects(turn)):
+        _ask(turn, "aggregate")
+        place = (turn.state.epoch, turn.at.number)
+        part, parts = turn.at.aggregators.index(turn.me), len(turn.state.roster)
+        turn.compute(Aggregate(*place, part, parts, input_objects(turn)))
+
+
+def aggregated(turn: Turn, result: Aggregated) -> None:
+    """Send REDUCE and serve the aggregate to everybody."""
+    turn.hold(result.digest)
+    turn.emit(fx.Offer(result.digest, None))
+    turn.sign(Reduce(turn.at.number, turn.prev(), result.digest))
+
+
+def sketched(turn: Turn, result: Sketched) -> None:
+    """Send VALIDATE."""
+    turn.set_step(aggregate_norms=result.aggregate_norms)
+    turn.sign(Validate(turn.at.number, turn.prev(), result.sketches, result.norms))
+
+
+def verified(turn: Turn, result: Verified) -> None:
+    """Send ACCUSE: the first claim found, or ``ok`` (spec VER-11)."""
+    secret = _secrets(turn).election
+    claim = result.claims[0] if result.claims else None
+    if claim is not None and claim.object:
+        turn.emit(fx.Offer(claim.object, None))
+    turn.sign(Accuse(turn.at.number, turn.prev(), secret.value, secret.salt, claim))
+
+
+def _secrets(turn: Turn) -> Secrets:
+    if turn.at.secrets is None:
+        raise ProtocolBug("a phase after COMMIT without secrets")
+    return turn.at.secrets
+
+
+def _combined(turn: Turn, phase: Phase, purpose: Purpose) -> Digest:
+    values = []
+    for peer in turn.state.roster:
+        envelope = turn.phase_message(phase, peer)
+        body = envelope.message.body if envelope and envelope.message else None
+        if not isinstance(body, Reveal | Accuse):
+            raise ProtocolBug(f"{phase.name} of peer {peer} is not here")
+        values.append(body.value)
+    return combine(turn.config.run, turn.state.epoch, turn.at.number, purpose, values)
+
+
+# -- leaving --------------------------------------------------------------------------------------------
+
+_ENTER = {Phase.REDUCE: enter_reduce, Phase.REVEAL: enter_reveal, Phase.VALIDATE: enter_validate}
+_ENTER[Phase.ACCUSE] = enter_accuse
+
+
+def leave(turn: Turn) -> bool:
+    """Leave the phase if all its messages are delivered; say whether that happened (spec STP-8)."""
+    state = turn.state
+    if len(turn.at.delivered) < len(state.roster):
+        return False
+    if state.phase is not Phase.ACCUSE:
+        following = Phase(state.phase + 1)
+        view = turn.view(state.phase)
+        turn.set_step(views=(*turn.at.views, view), delivered=frozenset())
+        turn.move(Trigger.DELIVERED, following)
+        _ENTER[following](turn)
+        return True
+    envelopes = tuple(env for peer in state.roster if (env := turn.phase_message(Phase.ACCUSE, peer)))
+    if any(is_accusation(envelope) for envelope in envelopes):
+        return False
+    certify(turn, Certificate(envelopes))
+    view = turn.view(Phase.ACCUSE)
+    begin_step(turn, turn.at.number + 1, (view,), Trigger.CERTIFICATE, Trigger.LAST_CERTIFICATE)
+    return True
+
+
+def is_accusation(envelope: Envelope) -> bool:
+    """Whether an ACCUSE carries a claim."""
+    body = envelope.message.body if envelope.message else None
+    return isinstance(body, Accuse) and body.claim is not None
+
+
+def begin_step(
+    turn: Turn, number: int, views: tuple[Digest, ...], trigger: Trigger, at_the_end: Trigger
+) -> None:
+    """Enter COMMIT of step ``number``, or DONE after the last."""
+    next_step(turn, number, views)
+    if number > turn.config.parameters.steps:
+        turn.move(at_the_end, Phase.DONE)
+        turn.sign(Enter(number, int(Phase.COMMIT)))
+        turn.timer(turn.config.timing.t_accuse + 4 * turn.config.timing.delta, "linger", turn.state.epoch)
+        _finish(turn)
+    else:
+        turn.move(trigger, Phase.COMMIT)
+        enter_commit(turn)
+
+
+def certify(turn: Turn, certificate: Certificate) -> None:
+    """Take note of a certified step and apply it (spec STP-9)."""
+    at, config, state = turn.at, turn.config, turn.state
+    openings = [env.message.body for env in certificate.envelopes if env.message]
+    values = [body.value for body in openings if isinstance(body, Accuse)]
+    scalars = [scalars_of(turn, peer) for peer in at.contributors]
+    aggregates = tuple(aggregate_of(turn, part) for part in range(len(at.aggregators)))
+    alarms = state.alarms
+    for part in at.alarmed:
+        alarms = alarms.insert(at.aggregators[part], at.number)
+    record = Record(
+        step=at.number,
+        roster=state.roster,
+        aggregators=at.aggregators,
+        contributors=at.contributors,
+        parts=tuple(commit_of(turn, peer).parts for peer in at.contributors),
+        aggregates=aggregates,
+        sketches=tuple(body.sketches for body in scalars),
+        norms=tuple(body.norms for body in scalars),
+        sketch_value=at.sketch_value,
+        seed_value=state.last.election_value if state.last else NOTHING,
+        election_value=combine(config.run, state.epoch, at.number, Purpose.ELECTION, values),
+    )
+    klass = CommitClass(at.number, turn.prev())
+    turn.set(last=record, certificate=(klass, certificate), alarms=alarms)
+    turn.emit(fx.Certified(at.number))
+    if at.number == 0:
+        turn.set(model_step=1)
+    else:
+        turn.compute(Apply(at.number, aggregates))
+
+
+def applied(turn: Turn, step: int, digest: Digest) -> None:
+    """Note that the model stands behind ``step``."""
+    if step == turn.state.model_step:
+        turn.set(model_step=step + 1, model_digest=digest)
+        prepare(turn)
+        _finish(turn)
+
+
+def _finish(turn: Turn) -> None:
+    if turn.state.phase is Phase.DONE and turn.state.model_step == turn.at.number:
+        turn.emit(fx.Finished(turn.state.model_digest))
+        turn.set(at=evolve(turn.at, asked=turn.at.asked | {"finished"}))
+        release(turn)
+
+
+def release(turn: Turn) -> None:
+    """Let the peer go when it is done and everybody else has said so too (spec STP-11)."""
+    state = turn.state
+    if state.phase is not Phase.DONE or "finished" not in turn.at.asked or "released" in turn.at.asked:
+        return
+    slots = [("enter", state.epoch, turn.at.number, int(Phase.COMMIT), peer) for peer in state.roster]
+    if all(slot in state.slots for slot in slots):
+        _ask(turn, "released")
+        turn.emit(fx.Released())
+
+
+# -- time-outs ------------------------------------------------------------------------------------------
+
+
+def phase_timed_out(turn: Turn) -> None:
+    """Tell everybody whose message of this phase did not come (spec AGR-7)."""
+    at, state = turn.at, turn.state
+    for peer in state.roster:
+        if peer not in at.delivered and peer != turn.me:
+            turn.sign(Late(at.number, int(state.phase), peer, -1))
+
+
+def publishing_timed_out(turn: Turn) -> None:
+    """Tell everybody whose disputed parts did not come (spec VER-9)."""
+    at = turn.at
+    for peer in at.contributors:
+        for part in at.disputed:
+            if peer != turn.me and not turn.holds(commit_of(turn, peer).parts[part]):
+                turn.sign(Late(at.number, int(Phase.ACCUSE), peer, part))
+
+
+def bulk_timed_out(turn: Turn) -> None:
+    """Stop where the inputs of the own aggregate did not come."""
+    if turn.at.number > 0 and not turn.holds(*input_objects(turn)):
+        missing = [
+            peer
+            for peer, name in zip(turn.at.contributors, input_objects(turn), strict=True)
+            if not turn.holds(name)
+        ]
+        turn.stop(
+            f"step {turn.at.number}: the parts of peers {missing} did not come within "
+            f"{turn.config.timing.w_bulk} ms; check those peers and the links to them, then start anew"
+        )

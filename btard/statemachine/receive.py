@@ -1,0 +1,178 @@
+"""What becomes of an incoming message: accept, defer, ignore or reject (spec MSG-8)."""
+
+from __future__ import annotations
+
+from btard.statemachine.config import quorum
+from btard.statemachine.delivery import fetch_bulk, phase_body
+from btard.statemachine.effects import Judgement, Verdict
+from btard.statemachine.evidence import opening_fails, signature_holds
+from btard.statemachine.form import malformed
+from btard.statemachine.messages import (
+    Body,
+    Chain,
+    Enter,
+    Envelope,
+    Epoch,
+    Evidence,
+    EvidenceKind,
+    Frame,
+    Late,
+    Message,
+    NoVerdict,
+    Publish,
+    Pull,
+    Vote,
+    phase_slot,
+)
+from btard.statemachine.phases import is_accusation, release
+from btard.statemachine.pulls import (
+    answer_earlier_lates,
+    answer_late,
+    late_slot,
+    lates_on,
+    pull_later,
+    pull_where_views_differ,
+    serve_pull,
+)
+from btard.statemachine.settle import note_evidence, receive_chain
+from btard.statemachine.table import Phase
+from btard.statemachine.turn import Turn
+
+MAX_DEFERRED = 64
+"""Frames of the next epoch kept per sender; an honest peer sends fewer before its fellows enter it."""
+
+
+def receive(turn: Turn, sender: int, frame: Frame) -> None:
+    """Judge a frame and act on it; exactly one verdict comes of each (spec MSG-8)."""
+    match frame:
+        case Pull():
+            judgement = serve_pull(turn, sender, frame)
+        case Chain() | Envelope() if _epoch_of(frame) == turn.state.epoch + 1:
+            judgement = _defer(turn, sender, frame)
+        case Chain():
+            judgement = receive_chain(turn, frame)
+        case Envelope():
+            judgement = _receive_envelope(turn, sender, frame)
+    turn.emit(judgement)
+
+
+def _epoch_of(frame: Chain | Envelope) -> int | None:
+    if isinstance(frame, Chain):
+        return frame.epoch
+    return frame.message.epoch if frame.message else None
+
+
+def _defer(turn: Turn, sender: int, frame: Frame) -> Judgement:
+    """Keep what belongs to the next epoch, a bounded number per sender (spec AGR-4)."""
+    if sum(1 for origin, _ in turn.state.deferred if origin == sender) >= MAX_DEFERRED:
+        return Judgement(Verdict.IGNORE, "too many frames of the next epoch", "AGR-4")
+    if (sender, frame) in turn.state.deferred:
+        return Judgement(Verdict.IGNORE, "known")
+    turn.set(deferred=(*turn.state.deferred, (sender, frame)))
+    return Judgement(Verdict.DEFER, "of the next epoch")
+
+
+def _receive_envelope(turn: Turn, sender: int, envelope: Envelope) -> Judgement:
+    state = turn.state
+    if envelope.author not in state.roster or envelope.author == turn.me:
+        return Judgement(Verdict.IGNORE, f"peer {envelope.author} is no other member")
+    message = envelope.message
+    if message is not None:
+        known = state.slots.get(message.slot)
+        if known is not None and known.hash == envelope.hash:
+            fetch_bulk(turn, sender, known)  # a second source for what the first did not send
+            return Judgement(Verdict.IGNORE, "known")
+    if not signature_holds(turn.config, envelope):
+        return Judgement(Verdict.REJECT, "signature does not hold for this run", "MSG-2")
+    if message is not None and message.epoch > state.epoch:
+        return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")
+    if message is None or malformed(
+        turn.config.parameters, state.rosters[message.epoch], envelope.author, message.body
+    ):
+        note_evidence(turn, Evidence(EvidenceKind.MALFORMED, envelope.author, (envelope,)))
+        return Judgement(Verdict.REJECT, "malformed", "MSG-3")
+    if message.epoch != state.epoch:
+        return Judgement(Verdict.IGNORE, "of another epoch")
+    known = state.slots.get(message.slot)
+    if known is not None:
+        note_evidence(turn, Evidence(EvidenceKind.EQUIVOCATION, envelope.author, (known, envelope)))
+        return Judgement(Verdict.REJECT, "a second message for its slot", "MSG-5")
+    return _file(turn, sender, envelope, message)
+
+
+def position_of(body: Body) -> int | None:
+    """Return the position among all phases at which a message has its place; None for EPOCH."""
+    match body:
+        case Epoch():
+            return None
+        case Enter():
+            return 5 * body.step + body.entered
+        case Late():
+            return 5 * body.step + body.late_phase
+        case Publish() | Vote() | NoVerdict():
+            return 5 * body.step + int(Phase.ACCUSE)
+    return 5 * body.step + int(body.phase)
+
+
+def _file(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Judgement:
+    state, position = turn.state, position_of(message.body)
+    if position is not None:
+        if state.phase in (Phase.SETTLE, Phase.RATIFY):
+            return Judgement(Verdict.IGNORE, "the epoch is frozen", "AGR-11")
+        if position > state.position + 1:
+            return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")
+        if position < 5 * (state.at.number - 1):
+            return Judgement(Verdict.IGNORE, "long past")
+    turn.set(slots=state.slots.insert(message.slot, envelope))
+    _react(turn, sender, envelope, message)
+    if position is not None and position > state.position:
+        return Judgement(Verdict.DEFER, "of the next phase")
+    return Judgement(Verdict.ACCEPT, "filed")
+
+
+def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> None:
+    state, body = turn.state, message.body
+    if phase_body(envelope) is not None:
+        _react_to_phase_message(turn, sender, envelope)
+    match body:
+        case Enter():
+            if position_of(body) == state.position + 1:
+                pull_later(turn, envelope.author)
+            release(turn)
+        case Publish():
+            fetch_bulk(turn, sender, envelope)
+            answer_earlier_lates(turn, message.slot)
+        case Late():
+            _relay(turn, sender, envelope)
+            answer_late(turn, envelope, body)
+            late_quorum(turn, body)
+
+
+def _react_to_phase_message(turn: Turn, sender: int, envelope: Envelope) -> None:
+    state, body = turn.state, phase_body(envelope)
+    if body is None:
+        return
+    position = position_of(body)
+    fetch_bulk(turn, sender, envelope)
+    committed = state.slots.get(phase_slot(state.epoch, body.step, Phase.COMMIT, envelope.author))
+    if committed is not None and opening_fails(turn.config, committed, envelope):
+        note_evidence(turn, Evidence(EvidenceKind.OPENING, envelope.author, (committed, envelope)))
+    if position == state.position + 1:
+        pull_later(turn, envelope.author)
+    elif position == state.position:
+        pull_where_views_differ(turn)
+    if is_accusation(envelope):
+        _relay(turn, sender, envelope)
+    answer_earlier_lates(turn, phase_slot(state.epoch, body.step, body.phase, envelope.author))
+
+
+def _relay(turn: Turn, sender: int, envelope: Envelope) -> None:
+    """Pass a message on to everybody else on first receipt (spec AGR-8, VER-13)."""
+    turn.send(envelope, tuple(peer for peer in turn.others() if peer not in (sender, envelope.author)))
+
+
+def late_quorum(turn: Turn, late: Late) -> None:
+    """Turn a quorum of LATEs on one slot into evidence (spec AGR-9)."""
+    envelopes = lates_on(turn.state, late_slot(turn.state.epoch, late))
+    if len(envelopes) >= quorum(len(turn.state.roster)):
+        note_evidence(turn, Evidence(EvidenceKind.LATE, late.subject, tuple(envelopes)))

@@ -1,0 +1,307 @@
+"""SETTLE: one agreement per epoch on who is out and which step was the last (spec AGR-11 to AGR-18)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import evolve
+
+from btard.hashing import digest
+from btard.statemachine import effects as fx
+from btard.statemachine.config import faults, quorum
+from btard.statemachine.effects import Judgement, Verdict
+from btard.statemachine.evidence import (
+    BANNING,
+    claim_of,
+    opening_fails,
+    proves,
+    rule_broken,
+    signature_holds,
+)
+from btard.statemachine.messages import (
+    Accuse,
+    Certificate,
+    Chain,
+    Class,
+    CommitClass,
+    Epoch,
+    Evidence,
+    GuiltyClass,
+)
+from btard.statemachine.phases import begin_step, certify
+from btard.statemachine.state import Settle
+from btard.statemachine.table import STEP_PHASES, Phase, Trigger
+from btard.statemachine.turn import Turn
+from btard.wire import class_content
+
+_RUNNING = (*STEP_PHASES, Phase.DONE)
+
+
+# -- evidence and freeze --------------------------------------------------------------------------------
+
+
+def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> None:
+    """Freeze on the first evidence against a member; later finds are kept for the next epoch (spec AGR-11).
+
+    ``found`` is what came to light at once; ``chain`` is what brought it, if it did not come to light here:
+    its signatures are kept.
+    """
+    found = tuple(evidence for evidence in found if evidence.subject in turn.state.roster)
+    if not found or turn.state.phase is Phase.STOPPED:
+        return
+    for evidence in found:
+        if evidence.subject == turn.me:
+            rule, what = rule_broken(evidence)
+            turn.stop(
+                f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check its "
+                "memory, disk and torch build, and whether a second process uses its key"
+            )
+            return
+    if turn.state.phase in _RUNNING:
+        _freeze(turn)
+        if chain is not None:
+            _accept(turn, chain.klass, chain)
+        for evidence in found:
+            _accept_own(turn, _classes_of(evidence), evidence)
+        for klass, waiting in list(turn.state.waiting.items()):
+            _accept(turn, klass, waiting)
+        return
+    for evidence in found:
+        if evidence.subject not in turn.state.evidence:
+            turn.set(evidence=turn.state.evidence.insert(evidence.subject, evidence))
+
+
+def _freeze(turn: Turn) -> None:
+    """Sign nothing more in this epoch; hold the own certificate against the outcome (spec AGR-12)."""
+    turn.move(Trigger.EVIDENCE, Phase.SETTLE)
+    turn.set(settle=Settle())
+    for k in range(1, faults(len(turn.state.roster)) + 2):
+        turn.timer(2 * k * turn.config.timing.delta, "settle", turn.state.epoch, k)
+    if turn.state.certificate is not None:
+        klass, certificate = turn.state.certificate
+        _accept_own(turn, (klass,), certificate)
+
+
+def _classes_of(evidence: Evidence) -> tuple[Class, ...]:
+    guilty = GuiltyClass("guilty", evidence.subject)
+    return (guilty, GuiltyClass("ban", evidence.subject)) if evidence.kind in BANNING else (guilty,)
+
+
+# -- chains ---------------------------------------------------------------------------------------------
+
+
+def _accept_own(turn: Turn, classes: tuple[Class, ...], proof: Evidence | Certificate) -> None:
+    for klass in classes:
+        _accept(turn, klass, Chain(turn.state.epoch, klass, proof, ()))
+
+
+def _accept(turn: Turn, klass: Class, chain: Chain) -> None:
+    """Accept a class: add the own signature and pass the chain on at once (spec AGR-13)."""
+    settle = turn.state.settle
+    if settle is None or klass in settle.accepted:
+        return
+    signature = turn.config.sign(class_content(turn.config.run, chain.epoch, klass))
+    signed = evolve(chain, signatures=(*chain.signatures, (turn.me, signature)))
+    turn.set(settle=evolve(settle, accepted=settle.accepted.insert(klass, signed)))
+    turn.send(signed)
+
+
+def receive_chain(turn: Turn, chain: Chain) -> Judgement:
+    """Accept a chain in time; before a freeze, a guilty chain freezes first (spec AGR-13, AGR-17)."""
+    state = turn.state
+    if chain.epoch != state.epoch:
+        return Judgement(Verdict.IGNORE, "chain of another epoch")
+    if (state.settle is not None and chain.klass in state.settle.accepted) or chain.klass in state.waiting:
+        return Judgement(Verdict.IGNORE, "known")
+    if state.phase is Phase.STOPPED:
+        return Judgement(Verdict.IGNORE, "stopped")
+    if reason := _invalid(turn, chain):
+        return Judgement(Verdict.REJECT, reason, "AGR-13")
+    if isinstance(chain.klass, CommitClass):
+        if state.phase in _RUNNING:
+            turn.set(waiting=state.waiting.insert(chain.klass, chain))
+            return Judgement(Verdict.DEFER, "until there is evidence")
+    elif isinstance(chain.object, Evidence):
+        if state.phase in _RUNNING:
+            note_evidence(turn, chain.object, chain=chain)
+            return Judgement(Verdict.ACCEPT, "froze on it")
+        note_evidence(turn, chain.object)
+    settle = state.settle if state.phase is Phase.SETTLE else None
+    if settle is None or len(chain.signatures) <= settle.rounds:
+        return Judgement(Verdict.IGNORE, "too late for this epoch", "AGR-13")
+    _accept(turn, chain.klass, chain)
+    return Judgement(Verdict.ACCEPT, "accepted")
+
+
+def _invalid(turn: Turn, chain: Chain) -> str | None:
+    """Say what is wrong with a chain; None if nothing is (spec AGR-13)."""
+    config, state = turn.config, turn.state
+    members = [member for member, _ in chain.signatures]
+    if not members or len(set(members)) != len(members) or not set(members) <= set(state.roster):
+        return "not signed by distinct members"
+    content = class_content(config.run, chain.epoch, chain.klass)
+    if not all(config.verify(config.keys[member], content, signed) for member, signed in chain.signatures):
+        return "a signature does not hold"
+    match chain.klass, chain.object:
+        case GuiltyClass(type=kind, peer=peer), Evidence() as evidence:
+            if peer not in state.roster or evidence.subject != peer:
+                return "names no member"
+            if kind == "ban" and evidence.kind not in BANNING:
+                return "its evidence does not ban"
+            return None if proves(config, state, evidence) else "its evidence proves nothing"
+        case CommitClass() as klass, Certificate() as certificate:
+            return None if _certifies(turn, klass, certificate) else "no certificate"
+    return "class and object do not match"
+
+
+def _certifies(turn: Turn, klass: CommitClass, certificate: Certificate) -> bool:
+    """Whether these are all members' ``ok`` for the step, following one view and opening rightly."""
+    roster = turn.state.roster
+    if tuple(envelope.author for envelope in certificate.envelopes) != roster:
+        return False
+    for envelope in certificate.envelopes:
+        message = envelope.message
+        if message is None or not isinstance(message.body, Accuse) or message.body.claim is not None:
+            return False
+        place = (message.epoch, message.body.step, message.body.prev)
+        if place != (turn.state.epoch, klass.step, klass.prev):
+            return False
+        commit = turn.state.slots.get(("phase", message.epoch, message.body.step, 0, envelope.author))
+        if commit is None or opening_fails(turn.config, commit, envelope):
+            return False
+    return all(signature_holds(turn.config, envelope) for envelope in certificate.envelopes)
+
+
+# -- outcome and the next epoch -------------------------------------------------------------------------
+
+
+def round_over(turn: Turn, number: int) -> None:
+    """Count a round; the last one fixes the outcome (spec AGR-14)."""
+    settle = turn.state.settle
+    if settle is None or turn.state.phase is not Phase.SETTLE or number != settle.rounds + 1:
+        return
+    turn.set(settle=evolve(settle, rounds=number))
+    if number < faults(len(turn.state.roster)) + 1:
+        return
+    latest = max(
+        (klass.step for klass in settle.accepted if isinstance(klass, CommitClass)),
+        default=turn.state.first_step - 1,
+    )
+    if latest == turn.at.number and turn.state.phase is Phase.SETTLE and not _already_certified(turn, latest):
+        _certify_accepted(turn, latest)
+
+
+def _already_certified(turn: Turn, step: int) -> bool:
+    own = turn.state.certificate
+    return own is not None and own[0].step >= step
+
+
+def _certify_accepted(turn: Turn, step: int) -> None:
+    settle = turn.state.settle
+    for klass, chain in settle.accepted.items() if settle else ():
+        if isinstance(klass, CommitClass) and klass.step == step and isinstance(chain.object, Certificate):
+            certify(turn, chain.object)
+            return
+
+
+def ratify(turn: Turn) -> bool:
+    """Sign the outcome once its last step is applied; say whether that happened (spec AGR-14)."""
+    state, settle = turn.state, turn.state.settle
+    if state.phase is not Phase.SETTLE or settle is None:
+        return False
+    if settle.rounds < faults(len(state.roster)) + 1:
+        return False
+    following = state.last.step + 1 if state.last else 0
+    if state.model_step != following:
+        return False
+    classes = [klass for klass in settle.accepted if isinstance(klass, GuiltyClass)]
+    guilty = {klass.peer for klass in classes}
+    bans = tuple(sorted({klass.peer for klass in classes if klass.type == "ban"}))
+    roster = tuple(peer for peer in state.roster if peer not in guilty)
+    outcome = Epoch(following, state.model_digest, bans, roster)
+    turn.set(outcome=outcome)
+    turn.move(Trigger.OUTCOME, Phase.RATIFY)
+    if turn.me not in roster:
+        turn.stop("the others have agreed to go on without this peer")
+        return True
+    turn.sign(outcome)
+    timing = turn.config.timing
+    wait = 2 * (faults(len(state.roster)) + 1) * timing.delta + timing.c_commit + 4 * timing.delta
+    turn.timer(wait, "ratify", state.epoch)
+    return True
+
+
+def enter_epoch(turn: Turn) -> bool:
+    """Enter the next epoch when a quorum has signed the own outcome; say whether it did (spec AGR-15)."""
+    state, outcome = turn.state, turn.state.outcome
+    if state.phase is not Phase.RATIFY or outcome is None:
+        return False
+    records = [state.slots.get(("epoch", state.epoch, peer)) for peer in state.roster]
+    signed = [env for env in records if env and env.message and env.message.body == outcome]
+    others = Counter(env.message.body for env in records if env and env.message)
+    if any(count >= quorum(len(state.roster)) for body, count in others.items() if body != outcome):
+        turn.stop(
+            "a majority agreed on another outcome than this peer saw: delta in the run file is shorter than "
+            "the network's real delays; start the run anew with a larger delta"
+        )
+        return True
+    if len(signed) < quorum(len(state.roster)):
+        return False
+    for envelope in signed:
+        if envelope.author != turn.me:
+            turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
+    _start_epoch(turn, outcome)
+    return True
+
+
+def _start_epoch(turn: Turn, outcome: Epoch) -> None:
+    state = turn.state
+    _report(turn, outcome)
+    opening = digest(
+        "epoch",
+        (state.epoch + 1).to_bytes(8, "little"),
+        outcome.next_step.to_bytes(8, "little"),
+        outcome.digest,
+        *(peer.to_bytes(4, "little") for peer in outcome.roster),
+    )
+    turn.set(
+        epoch=state.epoch + 1,
+        rosters=(*state.rosters, outcome.roster),
+        first_step=outcome.next_step,
+        opening=opening,
+        certificate=None,
+        banned=tuple(sorted({*state.banned, *outcome.bans})),
+        settle=None,
+        outcome=None,
+        waiting=type(state.waiting)(),
+    )
+    turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster))
+    begin_step(turn, outcome.next_step, (), Trigger.QUORUM, Trigger.QUORUM_AFTER_LAST)
+    if reason := too_few(turn):
+        turn.stop(reason)
+
+
+def _report(turn: Turn, outcome: Epoch) -> None:
+    """Report who is out, by which rule (spec AGR-10)."""
+    accepted = turn.state.settle.accepted if turn.state.settle else {}
+    for peer in sorted(set(turn.state.roster) - set(outcome.roster)):
+        kind = "ban" if peer in outcome.bans else "remove"
+        chain = accepted.get(GuiltyClass("ban" if kind == "ban" else "guilty", peer))
+        if chain is not None and isinstance(chain.object, Evidence):
+            rule, reason = rule_broken(chain.object)
+            claim = claim_of(chain.object.envelopes[0])
+            step = turn.at.number if claim is None else outcome.next_step
+            turn.emit(fx.Expelled(peer, step, rule, kind, reason))
+
+
+def too_few(turn: Turn) -> str | None:
+    """Say why the roster is too small to go on; None if it is not (spec AGR-18)."""
+    parameters, members = turn.config.parameters, len(turn.state.roster)
+    gone = turn.config.peers - members
+    if gone > parameters.f_max:
+        return f"{gone} peers are out, more than f_max = {parameters.f_max}: an honest majority is in doubt"
+    if members < 3:
+        return f"{members} peers are left; at least 3 are needed"
+    if members - parameters.validators <= 2 * (parameters.f_max - gone):
+        return f"{members} members less {parameters.validators} validators no longer outvote f_max"
+    return None

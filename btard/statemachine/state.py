@@ -1,0 +1,113 @@
+"""The state of one peer: frozen values that hash and compare."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from rpds import HashTrieMap, HashTrieSet
+
+from btard.statemachine.effects import Timer
+from btard.statemachine.election import Pair
+from btard.statemachine.messages import (
+    Certificate,
+    Chain,
+    Claim,
+    Class,
+    CommitClass,
+    Digest,
+    Envelope,
+    Epoch,
+    Evidence,
+    Frame,
+    SlotKey,
+)
+from btard.statemachine.randomness import Secrets
+from btard.statemachine.table import Phase
+
+NOTHING: Digest = bytes(32)
+
+
+@frozen
+class Record:
+    """A certified step, as long as the next one may refer to it.
+
+    The tuples over contributors are in roster order; ``sketches`` and ``norms`` are as broadcast.
+    """
+
+    step: int
+    roster: tuple[int, ...]
+    aggregators: tuple[int, ...]
+    contributors: tuple[int, ...]
+    parts: tuple[tuple[Digest, ...], ...]
+    aggregates: tuple[Digest, ...]
+    sketches: tuple[bytes, ...]
+    norms: tuple[bytes, ...]
+    sketch_value: Digest
+    seed_value: Digest  # election value of the step before: the contributors' seeds came from it
+    election_value: Digest
+
+
+@frozen
+class Step:
+    """What a peer knows of the step that it is in, in this epoch."""
+
+    number: int
+    phase: Phase = Phase.COMMIT  # the last of the five that was entered
+    aggregators: tuple[int, ...] = ()
+    contributors: tuple[int, ...] = ()
+    pairs: tuple[Pair, ...] = ()  # with both peers in the roster
+    secrets: Secrets | None = None
+    own_parts: tuple[Digest, ...] = ()
+    views: tuple[Digest, ...] = ()  # hash of each left phase's messages
+    delivered: frozenset[int] = frozenset()
+    asked: frozenset[str] = frozenset()  # computations of this step that were requested
+    sketch_value: Digest = NOTHING
+    aggregate_norms: tuple[float, ...] = ()
+    disputed: tuple[int, ...] = ()
+    alarmed: tuple[int, ...] = ()  # those disputed by verification 3 alone
+    judging: HashTrieMap[Claim, int | None] = field(factory=HashTrieMap)  # finished judgements by claim
+    pursued: frozenset[int] = frozenset()  # accusers whose claim is being judged or was
+
+
+@frozen
+class Settle:
+    """The agreement that a freeze started: classes accepted so far, and rounds that have ended."""
+
+    rounds: int = 0
+    accepted: HashTrieMap[Class, Chain] = field(factory=HashTrieMap)
+
+
+@frozen
+class State:
+    """Everything that a peer remembers."""
+
+    phase: Phase
+    epoch: int
+    rosters: tuple[tuple[int, ...], ...]  # by epoch
+    first_step: int  # of the epoch
+    opening: Digest  # prev of the epoch's first phase
+    at: Step
+    model_step: int  # all certified steps before this one are applied
+    model_digest: Digest
+    last: Record | None = None
+    certificate: tuple[CommitClass, Certificate] | None = None  # the epoch's latest
+    slots: HashTrieMap[SlotKey, Envelope] = field(factory=HashTrieMap)
+    held: HashTrieMap[Digest, int] = field(factory=HashTrieMap)  # and the step that they belong to
+    banned: tuple[int, ...] = ()
+    alarms: HashTrieMap[int, int] = field(factory=HashTrieMap)  # aggregator: step of its last false alarm
+    served: HashTrieSet[tuple[int, SlotKey]] = field(factory=HashTrieSet)
+    pulled: HashTrieSet[Timer] = field(factory=HashTrieSet)
+    deferred: tuple[tuple[int, Frame], ...] = ()
+    waiting: HashTrieMap[CommitClass, Chain] = field(factory=HashTrieMap)  # commit chains before a freeze
+    evidence: HashTrieMap[int, Evidence] = field(factory=HashTrieMap)  # found while settling
+    settle: Settle | None = None
+    outcome: Epoch | None = None
+
+    @property
+    def roster(self) -> tuple[int, ...]:
+        """The members of this epoch, in roster order."""
+        return self.rosters[self.epoch]
+
+    @property
+    def position(self) -> int:
+        """Where the peer stands among the phases of all steps."""
+        return 5 * self.at.number + int(self.at.phase)

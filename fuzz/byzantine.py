@@ -1,0 +1,147 @@
+"""Ways to tamper with what a peer sends: each returns a function for `World.tamper`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import evolve
+
+from btard.statemachine import effects as fx
+from btard.statemachine.config import Config
+from btard.statemachine.messages import (
+    Accuse,
+    Body,
+    Claim,
+    Commit,
+    Envelope,
+    Late,
+    Reduce,
+    Reveal,
+    Validate,
+    Vote,
+)
+from btard.wire import encode_payload, make_envelope, signed_content
+from fuzz.world import Tamper, World
+
+Change = Callable[[Body], Body]
+
+
+def sign(config: Config, author: int, payload: bytes) -> Envelope:
+    """Sign any bytes with the key of ``config``."""
+    return make_envelope(author, payload, config.sign(signed_content(config.run, payload)))
+
+
+def forge(config: Config, epoch: int, body: Body) -> Envelope:
+    """Sign any message with the key of ``config``."""
+    return sign(config, config.me, encode_payload(epoch, body))
+
+
+def _own(effect: fx.Effect, peer: int, kind: type[Body], step: int) -> Body | None:
+    """Return the body of an own message of a kind from ``step`` on, if that is what is sent."""
+    if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
+        body = effect.frame.message.body
+        if effect.frame.author == peer and isinstance(body, kind) and getattr(body, "step", 0) >= step:
+            return body
+    return None
+
+
+def silent(kind: type[Body], step: int) -> Tamper:
+    """Send no message of this kind from ``step`` on."""
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        return () if _own(effect, peer, kind, step) else (effect,)
+
+    return tamper
+
+
+def to_some(kind: type[Body], step: int, favoured: Iterable[int]) -> Tamper:
+    """Send messages of this kind to the favoured only."""
+    chosen = set(favoured)
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        if isinstance(effect, fx.Send) and _own(effect, peer, kind, step):
+            return (evolve(effect, to=tuple(p for p in effect.to if p in chosen)),)
+        return (effect,)
+
+    return tamper
+
+
+def changed(kind: type[Body], step: int, change: Change, fooled: Iterable[int] | None = None) -> Tamper:
+    """Send another message in place of the honest one: to all, or an equivocation to the fooled only."""
+    chosen = None if fooled is None else set(fooled)
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        body = _own(effect, peer, kind, step)
+        if body is None or not isinstance(effect, fx.Send) or not isinstance(effect.frame, Envelope):
+            return (effect,)
+        message = effect.frame.message
+        other = forge(world.configs[peer], message.epoch if message else 0, change(body))
+        if chosen is None:
+            return (evolve(effect, frame=other),)
+        rest = tuple(p for p in effect.to if p not in chosen)
+        return (
+            fx.Send(rest, effect.frame),
+            fx.Send(tuple(p for p in effect.to if p in chosen), other),
+        )
+
+    return tamper
+
+
+def garbage(kind: type[Body], step: int) -> Tamper:
+    """Sign bytes that are no message, in place of messages of this kind."""
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        if isinstance(effect, fx.Send) and _own(effect, peer, kind, step):
+            return (evolve(effect, frame=sign(world.configs[peer], peer, b"\xa1\x00\x00")),)
+        return (effect,)
+
+    return tamper
+
+
+def other_digest(body: Body) -> Body:
+    """Change something that no form forbids."""
+    match body:
+        case Commit():
+            return evolve(body, sketch_commitment=bytes(32))
+        case Reduce():
+            return evolve(body, aggregate=bytes(32))
+        case Reveal() | Accuse():
+            return evolve(body, salt=bytes(32))
+        case Validate():
+            return evolve(body, norms=bytes(len(body.norms)))
+    raise ValueError(f"nothing to change in {body.kind}")
+
+
+def claiming(step: int, claim: Callable[[World, int], Claim | None]) -> Tamper:
+    """Raise a claim in place of ``ok`` in ``step``."""
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        body = _own(effect, peer, Accuse, step)
+        if isinstance(body, Accuse) and isinstance(effect, fx.Send) and body.step == step:
+            raised = claim(world, peer)
+            epoch = world.states[peer].epoch
+            return (
+                evolve(effect, frame=forge(world.configs[peer], epoch, evolve(body, claim=raised))),
+                *((fx.Offer(raised.object, None),) if raised and raised.object else ()),
+            )
+        return (effect,)
+
+    return tamper
+
+
+def voting(guilty: int) -> Tamper:
+    """Vote that ``guilty`` is guilty, whatever was found."""
+    return changed(Vote, 0, lambda body: evolve(body, guilty=guilty) if isinstance(body, Vote) else body)
+
+
+def crying_late(step: int, subject: int) -> Tamper:
+    """Say that an honest peer's message was late, at once."""
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        body = _own(effect, peer, Commit, step)
+        if isinstance(body, Commit) and isinstance(effect, fx.Send) and body.step == step:
+            late = Late(step, 0, subject, -1)
+            return (effect, evolve(effect, frame=forge(world.configs[peer], 0, late)))
+        return (effect,)
+
+    return tamper

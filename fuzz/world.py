@@ -1,0 +1,231 @@
+"""A world of cores: virtual time, per-recipient delivery, and vectors that are digests only.
+
+Every choice comes from one seed. Honest peers are the real state machine, unchanged; a Byzantine peer is the
+same core behind a `tamper` function that rewrites what it does, and an `Oracle` says what a computation would
+find.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define, evolve, field
+
+from btard.hashing import digest
+from btard.statemachine import compute as cp
+from btard.statemachine import effects as fx
+from btard.statemachine.config import Config
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
+from btard.statemachine.handle import handle, initial
+from btard.statemachine.messages import Claim, ClaimKind
+from btard.statemachine.parameters import Parameters, Timing
+from btard.statemachine.state import State
+from btard.statemachine.table import Phase
+from btard.wire import ROWS_SIZE
+
+LINK = (1, 40)  # milliseconds between any two peers
+COMPUTE = (1, 80)  # milliseconds for a computation
+Tamper = Callable[["World", int, fx.Effect], Iterable[fx.Effect]]
+
+
+def parameters(peers: int, steps: int = 3, **changes: Any) -> Parameters:
+    """Return small parameters that tolerate the largest minority."""
+    base = Parameters(
+        steps=steps,
+        dimension=64,
+        tau=1.0,
+        validators=1,
+        f_max=max(0, (peers - 2) // 2),
+        gradient_rtol=1e-6,
+        alarm_factor=8.0,
+        alarm_window=10,
+    )
+    return evolve(base, **changes)
+
+
+def timing(delta: int = 100) -> Timing:
+    """Return the tightest timing for the latencies of this world."""
+    bounds = dict.fromkeys(
+        ("c_commit", "c_aggregate", "c_reveal", "c_validate", "c_accuse", "c_judge", "c_publish"), 100
+    )
+    return Timing.derive(delta=delta, delta_bulk=2 * delta, **bounds)
+
+
+def configs(peers: int, params: Parameters | None = None, run: bytes = b"run" * 10 + b"!!") -> list[Config]:
+    """Return the configurations of all peers, with keyed hashes for signatures."""
+    keys = tuple(digest("world key", bytes([peer])) for peer in range(peers))
+
+    def signer(key: bytes) -> Callable[[bytes], bytes]:
+        return lambda content: digest("world signature", key, content) * 2
+
+    def verify(key: bytes, content: bytes, signature: bytes) -> bool:
+        return signature == digest("world signature", key, content) * 2
+
+    return [
+        Config(run, me, keys, params or parameters(peers), timing(), signer(keys[me]), verify)
+        for me in range(peers)
+    ]
+
+
+class Oracle:
+    """What computations find: by default every number is right and every claim is false."""
+
+    def verify(self, me: int, request: cp.Verify) -> tuple[Claim, ...]:
+        """Return the claims that the checks of peer ``me`` support."""
+        return ()
+
+    def judge(self, me: int, request: cp.Judge) -> int | None:
+        """Return who is guilty."""
+        return cp.ACCUSER
+
+    def compute(self, me: int, request: cp.Request, entropy: bytes) -> cp.Result:
+        """Return the result of any computation, with digests that depend on the inputs alone."""
+        match request:
+            case cp.Prepare():
+                own = request.own
+                parts = own.parts if own else 0
+                names = [digest("part", own.seed, bytes([part])) for part in range(parts)] if own else []
+                return cp.Prepared(tuple(names), entropy)
+            case cp.Aggregate():
+                return cp.Aggregated(digest("aggregate", *request.objects))
+            case cp.Sketch():
+                parts = len(request.own) or (request.audit.parts if request.audit else 0)
+                norms = b"\x00\x00\x00\x00\x00\x00\xf0\x3f" * parts
+                return cp.Sketched(bytes(ROWS_SIZE * parts), norms, (1.0,) * len(request.aggregates))
+            case cp.Verify():
+                return cp.Verified(self.verify(me, request))
+            case cp.Judge():
+                return cp.Judged(self.judge(me, request))
+            case cp.Apply():
+                return cp.Applied(digest("model", *request.aggregates))
+
+
+class Culprits(Oracle):
+    """Peers whose gradients, aggregates or scalars are wrong from some step on, as everybody can compute."""
+
+    def __init__(
+        self, gradient: Iterable[int] = (), aggregate: Iterable[int] = (), scalars: Iterable[int] = ()
+    ) -> None:
+        self.gradient, self.aggregate, self.scalars = set(gradient), set(aggregate), set(scalars)
+
+    def verify(self, me: int, request: cp.Verify) -> tuple[Claim, ...]:
+        """Find what an honest peer would find."""
+        claims = [
+            Claim(ClaimKind.AGGREGATE, check.aggregator, check.part, b"")
+            for check in request.disputed
+            if check.aggregator in self.aggregate
+        ]
+        if request.own:
+            claims += [
+                Claim(ClaimKind.SCALARS, peer, request.own.part, name)
+                for peer, name in zip(request.own.contributors, request.own.objects, strict=True)
+                if peer in self.scalars
+            ]
+        if request.audit and request.audit.work.peer in self.gradient:
+            claims.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
+        return tuple(claim for claim in claims if claim.accused != me)
+
+    def judge(self, me: int, request: cp.Judge) -> int | None:
+        """Find the accused guilty where it is."""
+        wrong = {
+            ClaimKind.GRADIENT: self.gradient,
+            ClaimKind.AGGREGATE: self.aggregate,
+            ClaimKind.SCALARS: self.scalars,
+        }.get(request.claim.kind, set())
+        return request.claim.accused if request.claim.accused in wrong else cp.ACCUSER
+
+
+@define
+class World:
+    """Peers, messages in flight and virtual time in milliseconds."""
+
+    configs: list[Config]
+    seed: int
+    oracle: Oracle = field(factory=Oracle)
+    tamper: dict[int, Tamper] = field(factory=dict)
+    states: list[State] = field(init=False)
+    now: int = 0
+    effects: list[tuple[int, int, fx.Effect]] = field(factory=list)  # time, peer, effect
+    offers: set[tuple[int, bytes]] = field(factory=set)
+    wanted: set[tuple[int, int, bytes]] = field(factory=set)  # asker, source, digest
+    _heap: list[tuple[int, int, int, Event]] = field(factory=list)
+    _count: int = 0
+    _random: random.Random = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self.states = [initial(config) for config in self.configs]
+        for peer in range(len(self.configs)):
+            self.schedule(0, peer, Start(bytes(32)))
+
+    def schedule(self, delay: int, peer: int, event: Event) -> None:
+        """Let ``event`` happen to ``peer`` after ``delay`` milliseconds."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + delay, self._count, peer, event))
+
+    def latency(self) -> int:
+        """Draw a link's delay."""
+        return self._random.randint(*LINK)
+
+    def run(self, until: Callable[[], bool], limit: int = 10_000_000) -> None:
+        """Process events until ``until()`` holds; fail where that takes longer than ``limit``."""
+        while not until():
+            assert self._heap, f"stalled: {self.describe()}"
+            self.now, _, peer, event = heapq.heappop(self._heap)
+            assert self.now <= limit, f"not over after {limit} ms: {self.describe()}"
+            self.step(peer, event)
+
+    def describe(self) -> str:
+        """Say where every peer stands."""
+        return "; ".join(
+            f"{peer}: epoch {state.epoch} step {state.at.number} {state.phase.name}"
+            for peer, state in enumerate(self.states)
+        )
+
+    def step(self, peer: int, event: Event) -> None:
+        """Let one event happen to one peer."""
+        self.states[peer], effects = handle(self.configs[peer], self.states[peer], event)
+        tamper = self.tamper.get(peer)
+        for effect in effects:
+            for done in tamper(self, peer, effect) if tamper else (effect,):
+                self.perform(peer, done)
+
+    def perform(self, peer: int, effect: fx.Effect) -> None:
+        """Carry out one effect."""
+        self.effects.append((self.now, peer, effect))
+        match effect:
+            case fx.Send():
+                for receiver in effect.to:
+                    self.schedule(self.latency(), receiver, Received(peer, effect.frame))
+            case fx.SetTimer():
+                self.schedule(effect.delay, peer, Fired(effect.timer))
+            case fx.Compute():
+                result = self.oracle.compute(peer, effect.request, self._random.randbytes(128))
+                self.schedule(self._random.randint(*COMPUTE), peer, Computed(effect.request, result))
+            case fx.Offer():
+                self.offers.add((peer, effect.digest))
+                for asker, source, name in [w for w in self.wanted if w[1:] == (peer, effect.digest)]:
+                    self.wanted.discard((asker, source, name))
+                    self.schedule(2 * self.latency(), asker, Held(name))
+            case fx.Fetch():
+                if (effect.source, effect.digest) in self.offers:
+                    self.schedule(2 * self.latency(), peer, Held(effect.digest))
+                else:
+                    self.wanted.add((peer, effect.source, effect.digest))
+
+    # -- what happened ----------------------------------------------------------------------------------
+
+    def of(self, kind: type[fx.Effect], peer: int | None = None) -> list[fx.Effect]:
+        """Return the effects of one kind, of one peer or all."""
+        return [e for _, who, e in self.effects if isinstance(e, kind) and peer in (None, who)]
+
+    def over(self, peers: Iterable[int]) -> bool:
+        """Whether all these peers have applied the last step, or stopped."""
+        return all(
+            state.phase is Phase.STOPPED
+            or (state.phase is Phase.DONE and state.model_step == state.at.number)
+            for state in (self.states[peer] for peer in peers)
+        )
