@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import cbor2
 
 from btard.hashing import HASH_SIZE, digest
+from btard.robust.encoding import NORM_SIZE, SKETCH_SIZE
 from btard.statemachine.messages import (
     BODIES,
     Body,
@@ -32,7 +33,6 @@ from btard.statemachine.messages import (
 
 MAX_PEERS: Final = 1024
 SIGNATURE_SIZE: Final = 64
-ROWS_SIZE: Final = 4 * 16 * 8  # bytes of one part's sketch: 4 rows of 16 float64
 _MAX_UINT: Final = 2**32 - 1
 _MAX_DEPTH: Final = 8
 _TAGS: Final = (*range(6), *range(21, 41), 43, 100, 256, 258, 260, 261, 1004, 1040, 43000, 55799)
@@ -163,8 +163,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "reveal": {**_phase_head, **_opening},
     "validate": {
         **_phase_head,
-        "sketches": _octets(0, MAX_PEERS * ROWS_SIZE),
-        "norms": _octets(0, MAX_PEERS * 8),
+        "sketches": _octets(0, MAX_PEERS * SKETCH_SIZE),
+        "norms": _octets(0, MAX_PEERS * NORM_SIZE),
     },
     "accuse": {**_phase_head, **_opening, "claim": _claim},
     "enter": {**_step, "entered": _uint(4)},

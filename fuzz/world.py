@@ -15,6 +15,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from btard.hashing import digest
+from btard.robust.encoding import SKETCH_SIZE
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
@@ -24,7 +25,6 @@ from btard.statemachine.messages import Claim, ClaimKind
 from btard.statemachine.parameters import Parameters, Timing
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
-from btard.wire import ROWS_SIZE
 
 LINK = (1, 40)  # milliseconds between any two peers
 COMPUTE = (1, 80)  # milliseconds for a computation
@@ -94,7 +94,7 @@ class Oracle:
             case cp.Sketch():
                 parts = len(request.own) or (request.audit.parts if request.audit else 0)
                 norms = b"\x00\x00\x00\x00\x00\x00\xf0\x3f" * parts
-                return cp.Sketched(bytes(ROWS_SIZE * parts), norms, (1.0,) * len(request.aggregates))
+                return cp.Sketched(bytes(SKETCH_SIZE * parts), norms, (1.0,) * len(request.aggregates))
             case cp.Verify():
                 return cp.Verified(self.verify(me, request))
             case cp.Judge():

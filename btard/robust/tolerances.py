@@ -1,8 +1,9 @@
 """How far a number may be off: every numeric check of the protocol, each with two thresholds (spec TOL).
 
 A judge finds guilty above the *vote* threshold, an honest peer accuses above the higher *accuse* threshold.
-Between the two lies more than honest recomputation can deviate, so an honest accusation is always upheld. Each
-docstring says what an attacker gains by staying inside. Comparisons are written so that NaN never passes.
+Between the two lies more than honest recomputation can deviate, so an honest accusation is always upheld.
+Each docstring says what an attacker gains by staying inside. Compare as ``not value <= tolerance``, so that
+NaN never passes.
 
 Pure Python: the state machine imports this, and all peers must get the same bits.
 """
@@ -45,12 +46,14 @@ class Level(Enum):
 def nu(norms: Sequence[float], aggregate_norm: float, tau: float) -> float:
     """Return the largest residual that an honest aggregate can show (spec TOL-2).
 
-    Rounding the aggregate v to float32 moves it by at most e = 2**-24 ||v||. That moves the clipped difference
-    of a contributor at distance ``norm`` by at most e, and by 2 tau e / norm where norm > max(tau, 2 e), since
-    clipping to a ball of radius tau shrinks what lies outside. ``norms`` are the contributors' distances.
+    Rounding the aggregate v to float32 moves it by at most e = 2**-24 ||v||. That moves the clipped
+    difference of a contributor at distance ``norm`` by at most e, and by 2 tau e / norm where
+    norm > max(tau, 2 e), since clipping to a ball of radius tau shrinks what lies outside. ``norms`` are
+    the contributors' distances.
 
     A bound in ||v|| alone, n * e, would let an aggregator move v so far away that the bound exceeds the
-    largest possible residual, n * tau.
+    largest possible residual, n * tau. One contributor that lies to follow it there has the same effect
+    on this bound: whoever judges passes `credible_norm`, not ||v||.
     """
     if math.isinf(tau):
         return math.inf
@@ -65,8 +68,27 @@ def _shrinkage(norm: float, tau: float, error: float) -> float:
     return min(1.0, 2 * tau / norm)
 
 
+def credible_norm(aggregate_norm: float, lengths: Sequence[float], tau: float) -> float:
+    """Return ||v||, or the largest that a fixed point can have if that is smaller (spec TOL-6).
+
+    ``lengths`` are the contributors' ||g_i||; R is the smallest that k = n // 2 + 1 of them do not exceed. If
+    ||v|| > R + tau, each of those k pulls v towards zero with at least tau sqrt(1 - (R / ||v||)**2), the
+    others away with at most (n - k) tau; so the residual vanishes only where
+    ||v|| <= R k / sqrt(n (2 k - n)). The margin of 0.1 % covers what an honest residual leaves.
+
+    Gain: none. Without it, v equal to one liar's vector of 1e9 tau would pass as a rounding error.
+    """
+    n = len(lengths)
+    k = n // 2 + 1
+    typical = sorted(lengths)[k - 1]
+    limit = max(typical + tau, typical * k / math.sqrt(n * (2 * k - n)))
+    return min(aggregate_norm, 1.001 * limit)
+
+
 def aggregate_tolerance(norms: Sequence[float], aggregate_norm: float, tau: float, level: Level) -> float:
     """Return how long the residual of an aggregate may be (spec TOL-2).
+
+    ``aggregate_norm`` is the `credible_norm` of the aggregate.
 
     Gain: an aggregator can shift its part until the residual is 4 nu; where all c contributors lie within tau
     that is a shift of 4 nu / c, about 4e-7 tau.
@@ -89,8 +111,10 @@ def gradient_tolerance(
     """Return by how much a target's row and norm may be off from the recomputed gradient's (spec TOL-4).
 
     ``own_norm`` is the length of the recomputed part, ``norm`` its distance to the aggregate. A part that is
-    off by e moves the clipped difference by e * min(1, tau / norm). Gain: each contributor can shift each part
-    by gradient_rtol of its length, of which at most gradient_rtol * tau / c reaches the aggregate where parts
+    off by e moves the clipped difference by e * min(1, tau / norm), to first order. gradient_rtol is at least
+    four times the largest relative deviation between honest recomputations, since a sketch row of a
+    deviation can be longer than the deviation itself. Gain: each contributor can shift each part by
+    gradient_rtol of its length, of which at most gradient_rtol * tau / c reaches the aggregate where parts
     are no longer than tau.
     """
     error = level.gradient_factor * gradient_rtol * own_norm
@@ -103,20 +127,22 @@ def sum_threshold(norms: Sequence[float], aggregate_norm: float, tau: float) -> 
 
     Above everything that passes the accuse thresholds: twice the scalars' tolerance, and four times (a row of
     a sketch is no longer than that times its vector, but with odds below 1e-20) 8 nu against 6. So a disputed
-    sum convicts somebody. Never above tau: where float32 cannot hold the fixed point to better than that, a
-    part may be looked at in vain, but nobody can hide behind huge numbers. Gain: a shift whose residual stays
-    below, about 4e-6 n tau / c.
+    sum convicts somebody. Never above tau / 2: the residual of an aggregate that is far from more than half
+    of the contributors is at least about tau, so nobody can hide behind huge numbers, though where float32
+    cannot hold the fixed point to better than that, a part may be looked at in vain. Gain: a shift whose
+    residual stays below, about 4e-6 n tau / c.
     """
     if math.isinf(tau):
         return math.inf
     scalars = math.fsum(2 * Level.ACCUSE.scalar_rtol * min(tau, norm) for norm in norms)
-    return min(tau, scalars + 32 * nu(norms, aggregate_norm, tau))
+    return min(tau / 2, scalars + 32 * nu(norms, aggregate_norm, tau))
 
 
 def malformed_row(length: float, norm: float, tau: float) -> bool:
     """Whether a sketch row is longer than 4 min(tau, norm), as no honest one is (spec SKT-4).
 
     Gain: c liars who cover a wrong aggregate hide no larger a residual than c contributors could cause with
-    other gradients under a radius of 4 tau.
+    other gradients under a radius of 4 tau. Where 4 c exceeds the number of the honest, that is any residual
+    at all, and only the distances bound the harm (VER-8).
     """
-    return not length <= 4 * min(tau, norm) * (1 + 1e-6)
+    return not (norm >= 0 and length <= 4 * min(tau, norm) * (1 + 1e-6))

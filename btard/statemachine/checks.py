@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from btard.robust.encoding import NORM_SIZE, SKETCH_SIZE
 from btard.robust.partition import bounds
 from btard.statemachine.compute import GradientCheck, PartCheck, ValidatorCheck, Work
 from btard.statemachine.config import Config
@@ -12,7 +13,6 @@ from btard.statemachine.messages import Claim, ClaimKind, Commit, Digest, Reduce
 from btard.statemachine.state import Record, State
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import ProtocolBug, Turn
-from btard.wire import ROWS_SIZE
 
 _Body = TypeVar("_Body", Commit, Reduce, Validate)
 
@@ -48,12 +48,12 @@ def _body(turn: Turn, phase: Phase, author: int, kind: type[_Body]) -> _Body:
 
 def part_slice(sketches: bytes, part: int) -> bytes:
     """Return one part's rows."""
-    return sketches[part * ROWS_SIZE : (part + 1) * ROWS_SIZE]
+    return sketches[part * SKETCH_SIZE : (part + 1) * SKETCH_SIZE]
 
 
 def norm_slice(norms: bytes, part: int) -> bytes:
     """Return one part's norm."""
-    return norms[8 * part : 8 * part + 8]
+    return norms[NORM_SIZE * part : NORM_SIZE * (part + 1)]
 
 
 def part_check(turn: Turn, part: int) -> PartCheck:

@@ -7,12 +7,11 @@ parts.
 from __future__ import annotations
 
 from btard.consensus import exact_sum, row_norm
+from btard.robust.encoding import SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import sum_threshold
-from btard.statemachine.form import unpack_norms, unpack_rows
 from btard.statemachine.messages import Validate
 from btard.statemachine.parameters import Parameters
 from btard.statemachine.state import Record, State
-from btard.wire import ROWS_SIZE
 
 
 def disputed_parts(
@@ -43,7 +42,7 @@ def _sum_is_off(
     scalars: tuple[Validate, ...],
     part: int,
 ) -> bool:
-    span = slice(part * ROWS_SIZE, (part + 1) * ROWS_SIZE)
+    span = slice(part * SKETCH_SIZE, (part + 1) * SKETCH_SIZE)
     sketches = [unpack_rows(body.sketches[span]) for body in scalars]
     threshold = sum_threshold(norms, aggregate_norm, parameters.tau)
     for rows in zip(*sketches, strict=True):

@@ -8,11 +8,11 @@ its author is late (spec MSG-3, STP-4).
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 
 from btard.consensus import row_norm
 from btard.hashing import digest
+from btard.robust.encoding import NORM_SIZE, ROWS, SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import malformed_row
 from btard.statemachine.messages import (
     Accuse,
@@ -32,19 +32,6 @@ from btard.statemachine.messages import (
 from btard.statemachine.parameters import Parameters
 from btard.statemachine.state import NOTHING, State
 from btard.statemachine.table import Phase
-from btard.wire import ROWS_SIZE
-
-_ROW = struct.Struct("<16d")
-
-
-def unpack_norms(norms: bytes) -> tuple[float, ...]:
-    """Return float64 numbers from their little-endian bytes."""
-    return struct.unpack(f"<{len(norms) // 8}d", norms)
-
-
-def unpack_rows(sketch: bytes) -> list[tuple[float, ...]]:
-    """Return the rows of 16 buckets of a sketch (a multiple of 128 bytes)."""
-    return list(_ROW.iter_unpack(sketch))
 
 
 def malformed(parameters: Parameters, roster: Sequence[int], author: int, body: Body) -> str | None:
@@ -72,15 +59,15 @@ def malformed(parameters: Parameters, roster: Sequence[int], author: int, body: 
 
 
 def _malformed_scalars(parameters: Parameters, body: Validate) -> str | None:
-    parts, rest = divmod(len(body.sketches), ROWS_SIZE)
-    if rest or len(body.norms) != 8 * parts:
+    parts, rest = divmod(len(body.sketches), SKETCH_SIZE)
+    if rest or len(body.norms) != NORM_SIZE * parts:
         return "sketches and norms of different numbers of parts"
     rows = unpack_rows(body.sketches)
     for part, norm in enumerate(unpack_norms(body.norms)):
         if not (math.isfinite(norm) and norm >= 0):
             return f"norm of part {part} is {norm}"
         bound = min(parameters.tau, norm)
-        for row in rows[4 * part : 4 * part + 4]:
+        for row in rows[ROWS * part : ROWS * (part + 1)]:
             # No row of 16 is longer than four times its largest entry: most rows need no root.
             if not all(abs(entry) <= bound for entry in row) and malformed_row(
                 row_norm(row), norm, parameters.tau
@@ -114,8 +101,8 @@ def unfit(state: State, author: int, body: PhaseBody) -> str | None:
             return "an aggregate in step 0" if drawing else "no aggregate"
         case Validate():
             expected = scalars_due(state, author)
-            if len(body.norms) != 8 * expected:
-                return f"scalars of {len(body.norms) // 8} parts where {expected} are due"
+            if len(body.norms) != NORM_SIZE * expected:
+                return f"scalars of {len(body.norms) // NORM_SIZE} parts where {expected} are due"
         case Reduce() | Reveal() | Accuse():
             pass
     return None

@@ -283,7 +283,8 @@ def sketched(turn: Turn, result: Sketched) -> None:
 def verified(turn: Turn, result: Verified) -> None:
     """Send ACCUSE: the first claim found, or ``ok`` (spec VER-11)."""
     secret = _secrets(turn).election
-    claim = result.claims[0] if result.claims else None
+    # A peer that finds itself at fault leaves it to the others: an accusation of oneself is malformed.
+    claim = next((claim for claim in result.claims if claim.accused != turn.me), None)
     if claim is not None and claim.object:
         turn.emit(fx.Offer(claim.object, None))
     turn.sign(Accuse(turn.at.number, turn.prev(), secret.value, secret.salt, claim))

@@ -53,8 +53,8 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
         if evidence.subject == turn.me:
             rule, what = rule_broken(evidence)
             turn.stop(
-                f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check its "
-                "memory, disk and torch build, and whether a second process uses its key"
+                f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check "
+                "its memory, disk and torch build, and whether a second process uses its key"
             )
             return
     if turn.state.phase in _RUNNING:

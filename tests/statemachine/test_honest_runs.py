@@ -59,7 +59,7 @@ def test_persisted_before_sent() -> None:
 
 @pytest.mark.shows("STP-6", "RND-3")
 def test_barriers_of_a_step() -> None:
-    """A part is served after all COMMITs, the sketch value opened after all REDUCEs, the election value last."""
+    """Parts are served after all COMMITs, the sketch value opened after all REDUCEs, ACCUSE comes last."""
     world = run(5, 2, 3)
     sender = dict.fromkeys(range(5), -1)
     order = {Commit: 0, Reduce: 1, Reveal: 2, Validate: 3, Accuse: 4}

@@ -1,0 +1,165 @@
+"""`btard check`: what is wrong with a run file or with this node's set-up, before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import asdict
+
+from btard.cli.options import add_option
+from btard.errors import BtardError
+from btard.genesis import GenesisMismatchError, RunFile
+from btard.keys import KeyFileError, KeyPair
+from btard.runfile import load
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from btard.training.task import Task
+
+_DESCRIPTION = """\
+Say what is wrong with a run file, or with this machine as one of its peers, before anything starts.
+
+With --key it also looks whether the key belongs to a peer of the run and whether that peer's addresses are
+free here. The task is loaded and compared with the genesis. The numerics at the end must be the same at all
+peers: compare them, and the run id.
+"""
+_EPILOG = """\
+example:
+  btard check --run run.toml --key alice.key --device cuda:0
+"""
+
+
+def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="say what is wrong with a run file or a node's set-up",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_option(parser, "--run", "the run file", Path, required=True, metavar="FILE", dest="run_file")
+    add_option(parser, "--key", "this peer's key file, from keygen", Path, metavar="FILE")
+    where = "tcp://HOST:PORT to listen on, where it is not the address in the run file:"
+    add_option(parser, "--bind-control", f"{where} for messages", metavar="ADDRESS")
+    add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
+    add_option(parser, "--device", "where to compute: cpu, cuda or cuda:NUMBER", default="cpu")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a report on standard output; raise BtardError with a line for each problem."""
+    genesis = load(options.run_file)
+    me, found = (None, []) if options.key is None else _own_place(genesis, options.key)
+    _print_run(genesis)
+    _print_roster(genesis, me)
+    if me is not None:
+        own = genesis.peers[me]
+        addresses = {"control": options.bind_control or own.control, "bulk": options.bind_bulk or own.bulk}
+        found += _unusable_addresses(addresses)
+    found += _check_task(genesis, options.run_file.parent, options.device)
+    if found:
+        raise BtardError("\n".join(found))
+    whose = "nothing wrong with the run file" if me is None else f"{genesis.peers[me].name} is ready"
+    print(f"\n{whose}")
+    return 0
+
+
+def _own_place(genesis: RunFile, key_file: Path) -> tuple[int | None, list[str]]:
+    """Return this node's peer index, or what is wrong with its key file (spec GEN-5)."""
+    try:
+        keys = KeyPair.load(key_file)
+        return genesis.index_of(keys.sign_public, keys.curve_public), []
+    except KeyFileError as error:
+        return None, [str(error)]
+    except GenesisMismatchError as error:
+        return None, [f"{key_file}: {error}"]
+
+
+def _unusable_addresses(addresses: Mapping[str, str]) -> list[str]:
+    """Listen for a moment on each address, as this node will when it runs; return what keeps it from that."""
+    import zmq
+
+    from btard_transports.interface import TransportError
+    from btard_transports.sockets import bind
+
+    found = []
+    for name, address in addresses.items():
+        try:
+            with zmq.Context() as context, context.socket(zmq.ROUTER) as listener:
+                bind(listener, address)
+        except TransportError as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+def _check_task(genesis: RunFile, folder: Path, device: str) -> list[str]:
+    """Load the task, print its numerics class, and return how it differs from the genesis (spec GEN-6)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from btard.training import numerics
+    from btard.training.loading import TaskError, make_task
+
+    try:
+        numerics.set_deterministic()
+        task = make_task(genesis.task.name, genesis.task.options, genesis.seed, device, folder)
+        canary = _canary(task)
+    except (TaskError, BtardError) as error:
+        return [str(error)]
+    print("\nnumerics: equal at all peers, or honest gradients differ")
+    for name, value in asdict(numerics.fingerprint(task)).items():
+        print(f"  {name.replace('_', ' '):16} {value}")
+    print(f"  {'canary':16} {canary.hex()[:16]}")
+    return list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
+
+
+def _canary(task: Task) -> bytes:
+    """Return the digest of a first gradient; raise BtardError where the task cannot compute one."""
+    from btard.training import numerics
+
+    try:
+        return numerics.canary(task)
+    except Exception as error:  # a user's class may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BtardError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
+
+
+def _print_run(genesis: RunFile) -> None:
+    parameters, contributors = genesis.parameters, len(genesis.peers) - genesis.parameters.validators
+    print(f"run       {genesis.name}")
+    print(f"run id    {genesis.run_id.hex()}")
+    print(f"task      {genesis.task.name}, {parameters.dimension} parameters, {parameters.steps} steps")
+    print(f"f_max     {parameters.f_max} of {len(genesis.peers)} peers may cheat or crash")
+    print(f"odds      {_odds(genesis)}")
+    print(f"harm      {_harm(genesis, contributors)}")
+
+
+def _odds(genesis: RunFile) -> str:
+    """Say how soon a wrong gradient is found: m/n of the peers are looked at, by honest eyes (n-f)/(n-1)."""
+    n, m, f = len(genesis.peers), genesis.parameters.validators, genesis.parameters.f_max
+    odds = m / n * (n - f) / (n - 1)
+    if odds == 0:
+        return "0: with validators = 0 nobody recomputes gradients, only CenteredClip bounds a wrong one"
+    steps = math.ceil(math.log(0.01) / math.log1p(-odds))
+    return f"{odds:.3g} a step that a cheat's gradient is recomputed by an honest peer; 99 % in {steps} steps"
+
+
+def _harm(genesis: RunFile, contributors: int) -> str:
+    """Say what a cheat can do without being seen (threshold of gradient validation)."""
+    tau, rtol = genesis.parameters.tau, genesis.parameters.gradient_rtol
+    if math.isinf(tau):
+        return "any: tau is inf, so the aggregate is the plain mean and nothing is checked"
+    return f"{contributors * rtol * tau:.3g} per part and step is what a cheat can push without being seen"
+
+
+def _print_roster(genesis: RunFile, me: int | None) -> None:
+    width = max(len(peer.name) for peer in genesis.peers)
+    print(f"\n{len(genesis.peers)} peers; validators at each step: {genesis.parameters.validators}")
+    for index, peer in enumerate(genesis.peers):
+        mark = "  <- this peer" if index == me else ""
+        print(f"  {index:4} {peer.name:{width}}  {peer.control}  {peer.bulk}{mark}")

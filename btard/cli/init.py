@@ -1,0 +1,167 @@
+"""`btard init`: from the peers' public keys and a task to the run file that all of them share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from btard.cli.options import add_option, add_several, add_switch, one_of
+from btard.errors import BtardError
+from btard.genesis import BULK_SECURITY, OptionValue, RunFile, TaskSection
+from btard.genesis_problems import is_option_name, problems
+from btard.hashing import digest
+from btard.runfile import RunFileError, dump, load_peers
+from btard.statemachine.parameters import Parameters, Timing
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_DESCRIPTION = """\
+Write a run file: the task, all parameters and the roster, in one TOML file that every peer must hold.
+
+It is made from what the peers' `btard keygen` printed. The task is loaded once, on the CPU, for the identity
+of its model and data. The defaults suit a local network and processors; edit the file before you send it
+out, if you like: its run id follows from its values.
+"""
+_EPILOG = """\
+example:
+  btard init --out run.toml --steps 500 --task-option batch_size=32 \\
+      --peer alice.toml --peer bob.toml --peer carol.toml --peer dave.toml
+"""
+
+DELAYS_MS: Final[Mapping[str, tuple[int, str]]] = {
+    "delta": (1000, "largest delay of a control message"),
+    "delta_bulk": (3000, "largest delay of all vectors of a phase"),
+    "c_commit": (5000, "longest time for update, gradient and validation"),
+    "c_aggregate": (2000, "longest time to aggregate a part"),
+    "c_reveal": (1000, "longest time to check the aggregates"),
+    "c_validate": (3000, "longest time for sketches and norms"),
+    "c_accuse": (3000, "longest time for verifications 1 to 3"),
+    "c_judge": (6000, "longest time to recompute what a claim is about"),
+    "c_publish": (1000, "longest time to publish a part"),
+}
+"""Delays and compute bounds for a local network and processors: default in milliseconds, and meaning."""
+
+
+def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "init",
+        help="write a run file",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_option(parser, "--out", "the run file", Path, required=True, metavar="FILE")
+    add_switch(parser, "--force", "overwrite it if it is there")
+    add_several(parser, "--peer", "file with what keygen printed", Path, required=True, metavar="FILE")
+    add_option(parser, "--name", "what people call the run", default="run")
+    add_option(parser, "--seed", "any text, for a run that can be repeated; else random", metavar="TEXT")
+    _add_task(parser.add_argument_group("task"))
+    _add_parameters(parser.add_argument_group("parameters"))
+    times = parser.add_argument_group("times, in milliseconds, from which all time-outs follow")
+    for name, (default, meaning) in DELAYS_MS.items():
+        add_option(times, f"--{name.replace('_', '-')}-ms", meaning, int, default=default, metavar="MS")
+    parser.set_defaults(run=run)
+
+
+def _add_task(group: argparse._ArgumentGroup) -> None:
+    add_option(group, "--task", "digits, or FILE.py:CLASS from the run file's folder", default="digits")
+    add_several(group, "--task-option", "a setting of the task", task_option, metavar="KEY=VALUE")
+    add_option(group, "--steps", "training steps", int, default=200)
+    add_option(group, "--evaluate-every", "steps between two evaluations", int, default=10, metavar="STEPS")
+
+
+def _add_parameters(group: argparse._ArgumentGroup) -> None:
+    add_option(group, "--tau", "CenteredClip's radius for a part; inf is the plain mean", float, default=0.3)
+    add_option(group, "--validators", "peers that check another's gradient at each step", int, default=1)
+    add_option(group, "--f-max", "cheats to bear; else the most that n - m > 2 f_max allows", int)
+    rtol = "tolerance for recomputed gradients; what it lets pass, a cheat may use"
+    add_option(group, "--gradient-rtol", rtol, float, default=1e-6)
+    alarm = "check a part where most norms exceed this many times the last median"
+    add_option(group, "--alarm-factor", alarm, float, default=4.0)
+    add_option(group, "--alarm-window", "steps for at most one false alarm", int, default=20, metavar="STEPS")
+    security = one_of(*BULK_SECURITY)
+    add_option(group, "--bulk-security", "curve encrypts vectors, digest does not", security, default="curve")
+
+
+def task_option(text: str) -> tuple[str, OptionValue]:
+    """Return key and value of KEY=VALUE; the value is a number or truth value as in TOML, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not is_option_name(key):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE with a KEY that a task may have")
+    try:
+        (parsed,) = tomllib.loads(f"value = {value}").values()
+    except ValueError:
+        return key, value
+    return key, parsed if isinstance(parsed, bool | int | float | str) else value
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the run file."""
+    if options.out.exists() and not options.force:
+        raise BtardError(f"{options.out} is there already; choose another --out, or add --force")
+    peers = tuple(peer for file in options.peer for peer in load_peers(file))
+    seed = secrets.token_bytes(32) if options.seed is None else digest("run seed", options.seed.encode())
+    task, dimension = _identify_task(options, seed)
+    genesis = RunFile(
+        name=options.name,
+        seed=seed,
+        task=task,
+        parameters=_parameters(options, dimension, len(peers)),
+        timing=Timing.derive(**{name: getattr(options, f"{name}_ms") for name in DELAYS_MS}),
+        evaluate_every=options.evaluate_every,
+        numerics="exact",
+        bulk_security=options.bulk_security,
+        peers=peers,
+    )
+    if found := list(problems(genesis)):
+        raise RunFileError(options.out, found)
+    options.out.write_text(dump(genesis), encoding="utf-8")
+    _report(options.out, genesis)
+    return 0
+
+
+def _parameters(options: argparse.Namespace, dimension: int, peers: int) -> Parameters:
+    most = max(0, (peers - options.validators - 1) // 2)
+    return Parameters(
+        steps=options.steps,
+        dimension=dimension,
+        tau=options.tau,
+        validators=options.validators,
+        f_max=most if options.f_max is None else options.f_max,
+        gradient_rtol=options.gradient_rtol,
+        alarm_factor=options.alarm_factor,
+        alarm_window=options.alarm_window,
+    )
+
+
+def _identify_task(options: argparse.Namespace, seed: bytes) -> tuple[TaskSection, int]:
+    """Return the task with the identity of its model and data, and its dimension."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from btard.training.loading import TaskError, make_task
+
+    settings = dict(options.task_option)
+    try:
+        task = make_task(options.task, settings, seed, "cpu", options.out.parent)
+    except TaskError as error:
+        raise BtardError(str(error)) from error
+    section = TaskSection(options.task, settings, task.model_digest(), task.data_digest())
+    return section, task.dimension
+
+
+def _report(path: Path, genesis: RunFile) -> None:
+    parameters = genesis.parameters
+    peers = ", ".join(peer.name for peer in genesis.peers[:20])
+    more = f" and {len(genesis.peers) - 20} more" if len(genesis.peers) > 20 else ""
+    print(f"wrote {path}: {parameters.steps} steps of {genesis.task.name}, {parameters.dimension} parameters")
+    print(f"peers   {peers}{more}; f_max {parameters.f_max}")
+    print(f"run id  {genesis.run_id.hex()}")
+    print(
+        f"Send {path} to every peer, and compare run ids. Each peer: btard check --run {path} --key ITS.key"
+    )

@@ -1,0 +1,1 @@
+"""The demonstration: real peers, real attackers, one picture."""

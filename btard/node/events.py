@@ -1,0 +1,79 @@
+"""What a peer reports: JSON lines to a log file and, if wanted, to standard output; else readable lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+_QUIET = frozenset({"phase", "certified", "progress", "link"})
+"""Events of every step: in the log file and in JSON, not among the lines that a person reads."""
+
+
+class EventLog:
+    """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields."""
+
+    def __init__(self, path: Path, as_json: bool) -> None:
+        self._start = time.monotonic()
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._stdout: TextIO | None = sys.stdout if as_json else None
+        self._reader: Any = None if as_json else readable_logger()
+        self.expelled: list[dict[str, Any]] = []
+        self.accuracies: list[tuple[int, float]] = []
+        self.losses: list[tuple[int, float]] = []
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Report one event."""
+        record = {"event": event, "t": round(time.monotonic() - self._start, 3), **fields}
+        line = json.dumps(record)
+        self._file.write(line + "\n")
+        if self._stdout is not None:
+            print(line, file=self._stdout, flush=True)
+        elif event not in _QUIET or "accuracy" in fields:
+            self._reader.info(event, **fields)
+        self._remember(event, fields)
+
+    def _remember(self, event: str, fields: MutableMapping[str, Any]) -> None:
+        if event == "expelled":
+            self.expelled.append(dict(fields))
+        if event == "progress" and "loss" in fields:
+            self.losses.append((fields["step"], fields["loss"]))
+        if event == "progress" and "accuracy" in fields:
+            self.accuracies.append((fields["step"], fields["accuracy"]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def readable_logger() -> Any:
+    """Return structlog's console logger on standard error, as all modules use it from now on."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=10),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return structlog.get_logger("btard")
+
+
+def json_logger() -> None:
+    """Let all modules log JSON lines on standard error, warnings and worse."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

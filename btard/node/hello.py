@@ -1,0 +1,75 @@
+"""The handshake before a run: whom a peer waits for, and whether all mean the same run (spec GEN-7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+from attrs import asdict, frozen
+
+MAX_HELLO = 4096
+
+
+@frozen
+class Hello:
+    """What a peer says about itself over its authenticated link."""
+
+    version: str
+    run: bytes
+    model: bytes  # digest of parameters and optimizer before step 0
+    canary: bytes  # digest of a gradient from a fixed seed
+    numerics: Mapping[str, Any]  # a fingerprint of the numerics class
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """Return the frame."""
+    return cbor2.dumps(["hello", asdict(hello)], canonical=True)
+
+
+def decode_hello(data: bytes) -> Hello | None:
+    """Return what another peer says of itself; None where the frame is no hello.
+
+    Everything in it is text to compare and show, nothing is trusted.
+    """
+    if len(data) > MAX_HELLO or not data.startswith(b"\x82\x65hello"):
+        return None
+    try:
+        record = cbor2.loads(data, max_depth=4, allow_indefinite=False, allow_duplicate_keys=False)
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError):
+        return None
+    match record:
+        case [
+            "hello",
+            {
+                "version": str(version),
+                "run": bytes(run),
+                "model": bytes(model),
+                "canary": bytes(canary),
+                "numerics": dict(numerics),
+            },
+        ]:
+            return Hello(version, run, model, canary, {str(key)[:40]: val for key, val in numerics.items()})
+    return None
+
+
+def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
+    """Say in a line what keeps two peers from one run; None if nothing does.
+
+    ``differences`` names how the numerics classes differ, empty if they do not.
+    """
+    if other.version != mine.version:
+        return f"it runs btard {other.version[:20]}, this peer {mine.version}: install the same version"
+    if other.run != mine.run:
+        return (
+            f"it has another run file (run {other.run.hex()[:8]}, here {mine.run.hex()[:8]}): "
+            "give all peers the same file"
+        )
+    if other.model != mine.model:
+        return "it starts from another model: its task code, torch build or data differ from those here"
+    if other.canary != mine.canary:
+        return (
+            "it computes other gradients than this peer, and the run file's numerics are 'exact': "
+            f"{differences or 'same numerics class on paper; compare processors and torch builds'}"
+        )
+    return None

@@ -1,0 +1,287 @@
+"""One running peer: carries out what the state machine wants, over any transport (spec STP-2).
+
+The same class runs over ZeroMQ in real time and over memory in virtual time. It decides nothing about the
+protocol: it decodes, keeps the journal, moves objects, computes in the background, and reports.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Protocol, cast
+
+from attrs import define, field
+
+from btard.node.hello import Hello, decode_hello, disagreement, encode_hello
+from btard.node.journal import Journal
+from btard.node.store import ObjectStore
+from btard.statemachine import effects as fx
+from btard.statemachine.compute import Apply, Request, Result
+from btard.statemachine.config import Config
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
+from btard.statemachine.handle import handle, initial
+from btard.statemachine.state import State
+from btard.wire import WireError, decode_frame, encode_frame
+from btard_transports.interface import Failure, Host
+
+Report = Callable[..., None]  # event name, fields as keywords
+
+HELLO_INTERVAL: Final = 0.25  # seconds between hellos to peers that have not answered
+WAITING_INTERVAL: Final = 3.0  # seconds between lines that say who is missing
+MAX_EARLY: Final = 256  # control frames kept from peers that started a moment earlier
+
+
+class Compute(Protocol):
+    """The numeric backend."""
+
+    store: ObjectStore
+
+    def compute(self, request: Request) -> Result:
+        """Return the result of a request."""
+
+    def progress(self, step: int) -> dict[str, float]:
+        """Return loss, and accuracy where it is due, after ``step``."""
+
+
+@define(eq=False)
+class Peer:
+    """A handler of transport events around one state machine."""
+
+    config: Config
+    host: Host
+    backend: Compute
+    journal: Journal | None  # None only where nothing outlives the process: in simulations
+    hello: Hello
+    differences: Callable[[Any], str]  # between this numerics class and another
+    report: Report
+    wait_limit: float = 60.0  # seconds to wait for the others before the start
+    state: State = field(init=False)
+    failure: str | None = None  # why this peer stopped, in a line
+    released: bool = False
+    _known: dict[int, Hello] = field(factory=dict)
+    _warned: set[tuple[int, str]] = field(factory=set)
+    _early: deque[tuple[int, bytes]] = field(factory=lambda: deque(maxlen=MAX_EARLY))
+    _events: deque[Event] = field(factory=deque)
+    _started: bool = False
+    _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
+    _begun: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self.state = initial(self.config)
+
+    @property
+    def over(self) -> bool:
+        """Whether this peer has nothing more to do."""
+        return self.released or self.failure is not None
+
+    @property
+    def _others(self) -> list[int]:
+        return [peer for peer in range(self.config.peers) if peer != self.config.me]
+
+    # -- before the start -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Say hello until everybody has answered, then start."""
+        self._begun = self.host.now()
+        self._greet()
+        self.host.set_timer("waiting", WAITING_INTERVAL)
+
+    def _greet(self) -> None:
+        self._say_hello(self._others)
+        self.host.set_timer("hello", HELLO_INTERVAL)
+
+    def _say_hello(self, peers: list[int]) -> None:
+        for peer in peers:
+            self.host.send(peer, encode_hello(self.hello))
+
+    def _waiting(self) -> None:
+        missing = [peer for peer in self._others if peer not in self._known]
+        waited = self.host.now() - self._begun
+        if waited > self.wait_limit:
+            self._fail(
+                f"peers {missing} did not join within {self.wait_limit:.0f} s; check that they run with "
+                "the same run file, and that their addresses and ports can be reached from here"
+            )
+        else:
+            self.report("waiting", missing=missing, seconds=round(waited, 1))
+            self.host.set_timer("waiting", WAITING_INTERVAL)
+
+    def _greeted(self, sender: int, hello: Hello) -> None:
+        if self._started:
+            return  # its answer was this peer's last hello, sent below or on its timer
+        reason = disagreement(self.hello, hello, self.differences(hello.numerics))
+        if reason is not None:
+            if (sender, reason) not in self._warned and len(self._warned) < 4 * self.config.peers:
+                self._warned.add((sender, reason))
+                self.report("mismatch", peer=sender, reason=f"peer {sender}: {reason}")
+            return
+        self._known[sender] = hello
+        if len(self._known) == len(self._others):
+            self._start()
+
+    def _start(self) -> None:
+        self._started = True
+        self._say_hello(self._others)
+        self.report("started", step=0)
+        self._feed(Start(self.hello.model))
+        while self._early:
+            self.on_control(*self._early.popleft())
+
+    # -- what the transport tells -----------------------------------------------------------------------
+
+    def on_control(self, peer: int, frame: bytes) -> None:
+        """A control frame came from an authenticated peer; garbage is logged and dropped."""
+        if self.failure is not None:
+            return
+        hello = decode_hello(frame)
+        if hello is not None:
+            self._greeted(peer, hello)
+        elif not self._started:
+            self._early.append((peer, frame))
+        else:
+            try:
+                decoded = decode_frame(frame, self.config.peers)
+            except WireError as error:
+                self.report("garbage", peer=peer, reason=str(error))
+                return
+            self._feed(Received(peer, decoded))
+
+    def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
+        """A fetched object came; its size and digest hold."""
+        step = self._steps.pop(digest, None)
+        if step is not None and self.failure is None:
+            self.backend.store.add_fetched(digest, data, step)
+            self._feed(Held(digest))
+
+    def on_timer(self, timer: Hashable) -> None:
+        """A timer ran out."""
+        if self.failure is not None:
+            return
+        if timer == "hello":
+            # Also for a while after the start: a peer that is still waiting needs it.
+            if not self._started or self.state.at.number == 0:
+                self._greet()
+        elif timer == "waiting":
+            if not self._started:
+                self._waiting()
+        elif isinstance(timer, tuple):
+            self._feed(Fired(timer))
+
+    def on_done(self, token: Hashable, result: object) -> None:
+        """A computation is over."""
+        if self.failure is not None:
+            return
+        if isinstance(result, Failure):
+            what = token[0] if isinstance(token, tuple) else type(token).__name__
+            error = result.exception
+            self._fail(f"{what} failed in step {self.state.at.number}: {type(error).__name__}: {error}"[:500])
+        elif isinstance(token, tuple):
+            self.report("progress", step=token[1], **_fields(result))
+        else:
+            self._feed(Computed(cast(Request, token), cast(Result, result)))
+
+    def on_link(self, peer: int, up: bool) -> None:
+        """A link came up or went down."""
+        self.report("link", peer=peer, up=up)
+
+    # -- what the state machine wants -------------------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        self._events.append(event)
+        if len(self._events) > 1:
+            return  # an effect of the event being processed brought it about: after that one
+        while self._events:
+            self.state, effects = handle(self.config, self.state, self._events[0])
+            for effect in effects:
+                self._perform(effect)
+            self._events.popleft()
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Persist():
+                if self.journal is not None:
+                    self.journal.append(effect.envelope)
+            case fx.Send():
+                self._send(effect)
+            case fx.Fetch():
+                self._fetch(effect)
+            case fx.Offer():
+                data = self.backend.store.data(effect.digest)
+                if data is not None:
+                    self.host.offer(effect.digest, data, None if effect.to is None else frozenset(effect.to))
+            case fx.Discard():
+                for digest in self.backend.store.discard(effect.step):
+                    self.host.withdraw(digest)
+                for digest in [digest for digest, step in self._steps.items() if step < effect.step]:
+                    del self._steps[digest]
+                    self.host.forget(digest)
+            case fx.Compute():
+                self._compute(effect.request)
+            case fx.SetTimer():
+                self.host.set_timer(effect.timer, effect.delay / 1000)
+            case _:
+                self._tell(effect)
+
+    def _send(self, effect: fx.Send) -> None:
+        if self.journal is not None:
+            self.journal.flush()
+        frame = encode_frame(effect.frame)
+        for peer in effect.to:
+            self.host.send(peer, frame)
+
+    def _fetch(self, effect: fx.Fetch) -> None:
+        if self.backend.store.data(effect.digest) is not None:
+            self._feed(Held(effect.digest))
+            return
+        self._steps[effect.digest] = effect.step
+        self.host.fetch(effect.source, effect.digest, effect.size)
+
+    def _compute(self, request: Request) -> None:
+        self.host.submit(request, lambda: self.backend.compute(request))
+        if isinstance(request, Apply):
+            self.host.submit(("progress", request.step), lambda: self.backend.progress(request.step))
+
+    def _tell(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Judgement():
+                if effect.verdict is fx.Verdict.REJECT:
+                    self.report("rejected", reason=effect.reason, rule=effect.rule)
+            case fx.Entered():
+                self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
+            case fx.Certified():
+                self.report("certified", step=effect.step)
+            case fx.Accused():
+                self.report(
+                    "accused",
+                    step=effect.step,
+                    accuser=effect.accuser,
+                    accused=effect.accused,
+                    reason=effect.reason,
+                )
+            case fx.Expelled():
+                self.report(
+                    "expelled",
+                    peer=effect.peer,
+                    step=effect.step,
+                    rule=effect.rule,
+                    kind=effect.kind,
+                    reason=effect.reason,
+                )
+            case fx.RosterChanged():
+                self.host.set_members(frozenset(effect.roster))
+                self.report("roster", epoch=effect.epoch, roster=list(effect.roster))
+            case fx.Finished():
+                self.report("finished", digest=effect.digest.hex())
+            case fx.Released():
+                self.released = True
+            case fx.Stopped():
+                self._fail(effect.reason)
+
+    def _fail(self, reason: str) -> None:
+        if self.failure is None:
+            self.failure = reason
+            self.report("stopped", reason=reason)
+
+
+def _fields(result: object) -> dict[str, Any]:
+    return dict(result) if isinstance(result, dict) else {}

@@ -1,0 +1,168 @@
+"""One peer of a run over ZeroMQ, from its files to its summary."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import attrs
+
+from btard.attacks.names import AttackSpec, make_attack
+from btard.genesis import GenesisMismatchError, RunFile
+from btard.keys import KeyPair, verify
+from btard.node.events import EventLog
+from btard.node.hello import Hello
+from btard.node.journal import Journal
+from btard.node.peer import Peer
+from btard.statemachine.config import Config
+from btard.training.backend import Backend
+from btard.training.checkpoint import save_model
+from btard.training.loading import make_task
+from btard.training.numerics import canary, fingerprint, set_deterministic
+from btard.training.task import Task
+from btard.wire import max_frame
+from btard_transports.interface import Endpoint
+from btard_transports.zmq_mesh import ZmqMesh
+
+
+@attrs.frozen
+class Options:
+    """Settings of this node alone; no other peer needs to know them."""
+
+    run_path: Path
+    out: Path
+    device: str = "cpu"
+    bind_control: str | None = None
+    bind_bulk: str | None = None
+    attack: AttackSpec | None = None
+    wait: float = 60.0  # seconds to wait for the other peers before the start
+    json: bool = False
+
+
+def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> int:
+    """Take part in a run until it is over; return 0 if it was finished, 1 if this peer stopped before.
+
+    Raises BtardError, in a line, for what keeps it from starting; KeyboardInterrupt on SIGINT and SIGTERM.
+    """
+    me = genesis.index_of(keys.sign_public, keys.curve_public)
+    task = load_task(genesis, options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as closing:
+        log = EventLog(options.out / "events.jsonl", options.json)
+        closing.callback(log.close)
+        closing.enter_context(_terminated_as_interrupted())
+        mesh = closing.enter_context(_mesh(genesis, me, keys, options))
+        journal = Journal(
+            options.out / f"journal-{genesis.run_id.hex()[:16]}", genesis.run_id, keys.sign_public
+        )
+        closing.callback(journal.close)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, log, options)
+        peer.begin()
+        mesh.run(peer, lambda: peer.over)
+        finished = peer.failure is None
+        if finished:
+            save_model(task, options.out / "model.safetensors", genesis.run_id, genesis.parameters.steps)
+        log("summary", **_summary(peer, mesh, log))
+    return 0 if finished else 1
+
+
+def load_task(genesis: RunFile, options: Options) -> Task:
+    """Return the genesis' task, with its identity checked (spec GEN-6). Raises BtardError."""
+    set_deterministic()
+    task = make_task(
+        genesis.task.name, genesis.task.options, genesis.seed, options.device, options.run_path.parent
+    )
+    problems = list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
+    if problems:
+        raise GenesisMismatchError("\n".join(problems))
+    return task
+
+
+def _mesh(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh:
+    endpoints = {
+        index: Endpoint(peer.control, peer.bulk, peer.curve_key) for index, peer in enumerate(genesis.peers)
+    }
+    return ZmqMesh(
+        me,
+        endpoints,
+        keys,
+        bind_control=options.bind_control,
+        bind_bulk=options.bind_bulk,
+        max_frame=max_frame(len(genesis.peers)),
+        bulk_security="curve" if genesis.bulk_security == "curve" else "digest",
+    )
+
+
+def make_peer(
+    genesis: RunFile,
+    me: int,
+    keys: KeyPair,
+    task: Task,
+    host: Any,
+    journal: Journal | None,
+    log: Any,
+    options: Options,
+) -> Peer:
+    """Put a peer together around any host."""
+    numerics = fingerprint(task)
+    config = Config(
+        run=genesis.run_id,
+        me=me,
+        keys=tuple(peer.sign_key for peer in genesis.peers),
+        parameters=genesis.parameters,
+        timing=genesis.timing,
+        sign=keys.sign,
+        verify=verify,
+    )
+    attack = make_attack(options.attack) if options.attack else None
+    hello = Hello(
+        version=version("btard"),
+        run=genesis.run_id,
+        model=task.model_digest(),
+        canary=canary(task),
+        numerics=attrs.asdict(numerics),
+    )
+    backend = Backend(
+        task, genesis.parameters, genesis.evaluate_every, attack, lambda line: log("error", reason=line)
+    )
+    return Peer(
+        config=config,
+        host=host,
+        backend=backend,
+        journal=journal,
+        hello=hello,
+        differences=numerics.differences,
+        report=log,
+        wait_limit=options.wait,
+    )
+
+
+def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
+    return {
+        "digest": peer.state.model_digest.hex(),
+        "steps": peer.state.model_step - 1,
+        "failure": peer.failure,
+        "bytes": {"bulk": mesh.counters.bulk_bytes_sent, "control": mesh.counters.control_bytes_sent},
+        "expelled": log.expelled,
+        "accuracies": log.accuracies,
+        "losses": log.losses,
+    }
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does: sockets closed, nothing left behind."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,1 @@
+"""What a peer trains: tasks, seeded sampling, numerics classes."""

@@ -1,0 +1,177 @@
+"""The numeric backend of a peer: gradients, aggregates, sketches and checks, on CPU or GPU.
+
+It answers the state machine's requests and decides nothing. Vectors live in the store by digest; a Byzantine
+peer's `Attack` may replace its own before they are committed to.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+
+import torch
+
+from btard.attacks.base import Attack
+from btard.node.store import ObjectStore
+from btard.robust.arithmetic import consensus_norm
+from btard.robust.centered_clip import centered_clip
+from btard.robust.partition import bounds
+from btard.robust.scalars import Scalars, plain, scalars
+from btard.robust.sketch import Sketcher
+from btard.robust.verification import finite_or_zero
+from btard.statemachine import compute as cp
+from btard.statemachine.messages import Digest
+from btard.statemachine.parameters import Parameters
+from btard.training.judge import Judging
+from btard.training.task import Task
+
+
+class Backend:
+    """Computes for one peer. One thread calls it; only the store is shared."""
+
+    def __init__(
+        self,
+        task: Task,
+        parameters: Parameters,
+        evaluate_every: int,
+        attack: Attack | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.store = ObjectStore()
+        self.task = task
+        self.parameters = parameters
+        self.evaluate_every = evaluate_every
+        self._attack = attack or Attack()
+        self._warn = warn
+        self._model_step = 1  # the model stands before this step; step 0 changes nothing
+        self._previous: torch.Tensor | None = None  # parameters before the last update
+        self._audited: dict[cp.Work, tuple[torch.Tensor, ...]] = {}
+        self._sketcher = Sketcher(bytes(32))
+        self._sketch_value = bytes(32)
+        self._judging = Judging(self)
+
+    # -- the state machine's requests ------------------------------------------------------------------
+
+    def compute(self, request: cp.Request) -> cp.Result:
+        """Return the result of a request. Raises what the user's task raises."""
+        match request:
+            case cp.Prepare():
+                return self._prepare(request)
+            case cp.Aggregate():
+                return self._aggregate(request)
+            case cp.Sketch():
+                return self._sketch(request)
+            case cp.Verify():
+                return cp.Verified(self._judging.claims(request))
+            case cp.Judge():
+                return cp.Judged(self._judging.guilty(request.claim, request.check))
+            case cp.Apply():
+                return self._apply(request)
+
+    def _prepare(self, request: cp.Prepare) -> cp.Prepared:
+        parts: tuple[Digest, ...] = ()
+        if request.own is not None:
+            vector = self._honest_gradient(request.own)
+            if self._attack.active(request.step):
+                vector = self._attack.gradient(request.step, vector)
+            parts = tuple(
+                self.store.add(piece.contiguous(), request.step)
+                for piece in self.split(vector, request.own.parts)
+            )
+        self._audited.clear()
+        if request.audit is not None:
+            self.recomputed(request.audit)
+        return cp.Prepared(parts, os.urandom(128))
+
+    def _honest_gradient(self, work: cp.Work) -> torch.Tensor:
+        vector = self.task.gradient(work.seed)
+        clean = finite_or_zero(vector)
+        if clean is not vector:
+            self._warn(
+                f"step {work.step}: this peer's gradient holds NaN or Inf and none of it is sent: the zero "
+                "vector counts instead (VER-1); lower the learning rate, or check data and model"
+            )
+        return clean
+
+    def _aggregate(self, request: cp.Aggregate) -> cp.Aggregated:
+        vectors = [self.part(name) for name in request.objects]
+        aggregate = centered_clip(vectors, self.parameters.tau)
+        if self._attack.active(request.step):
+            aggregate = self._attack.aggregate(request.step, aggregate)
+        return cp.Aggregated(self.store.add(aggregate, request.step))
+
+    def _sketch(self, request: cp.Sketch) -> cp.Sketched:
+        aggregates = [self.part(name) for name in request.aggregates]
+        tau, sketcher = self.parameters.tau, self.sketcher(request.sketch_value)
+        own: list[Scalars] = []
+        if request.own:
+            pairs = zip(request.own, aggregates, strict=True)
+            own = [
+                scalars(self.part(name), aggregate, tau, sketcher, self.start(part, len(aggregates)))
+                for part, (name, aggregate) in enumerate(pairs)
+            ]
+        elif request.audit is not None:
+            pieces = self.recomputed(request.audit)
+            own = [
+                plain(piece, tau, sketcher, self.start(part, len(pieces)))
+                for part, piece in enumerate(pieces)
+            ]
+        return cp.Sketched(
+            sketches=b"".join(entry.packed_rows() for entry in own),
+            norms=b"".join(entry.packed_norm() for entry in own),
+            aggregate_norms=tuple(consensus_norm(aggregate) for aggregate in aggregates),
+        )
+
+    def _apply(self, request: cp.Apply) -> cp.Applied:
+        self._previous = self.task.parameters_vector()
+        self.task.update(torch.cat([self.part(name) for name in request.aggregates]))
+        self._model_step = request.step + 1
+        return cp.Applied(self.task.model_digest())
+
+    def progress(self, step: int) -> dict[str, float]:
+        """Return the loss of the last own gradient, and where it is due the test accuracy, after ``step``."""
+        figures = {"loss": self.task.last_loss}
+        if step % self.evaluate_every == 0 or step == self.parameters.steps:
+            scores = self.task.scores()
+            figures |= {name: value for name, value in scores.items() if name == "accuracy"}
+            figures |= {"test_loss": scores["loss"]} if "loss" in scores else {}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    # -- vectors ----------------------------------------------------------------------------------------
+
+    def part(self, name: Digest) -> torch.Tensor:
+        """Return a stored part on the task's device, zeros in its place if it is not finite."""
+        return finite_or_zero(self.store.vector(name).to(self.task.device))
+
+    def split(self, vector: torch.Tensor, parts: int) -> list[torch.Tensor]:
+        """Split a gradient into its parts (spec AGG-1)."""
+        return [vector[start:end] for start, end in bounds(self.parameters.dimension, parts)]
+
+    def start(self, part: int, parts: int) -> int:
+        """Return the first coordinate of a part."""
+        return bounds(self.parameters.dimension, parts)[part][0]
+
+    def sketcher(self, sketch_value: Digest) -> Sketcher:
+        """Return the sketcher of a sketch value; the last one is kept."""
+        if sketch_value != self._sketch_value:
+            self._sketcher, self._sketch_value = Sketcher(sketch_value), sketch_value
+        return self._sketcher
+
+    def recomputed(self, work: cp.Work) -> tuple[torch.Tensor, ...]:
+        """Return the parts of another peer's gradient, computed here, once per step."""
+        if work not in self._audited:
+            self._audited[work] = self.recompute(work)
+        return self._audited[work]
+
+    def recompute(self, work: cp.Work) -> tuple[torch.Tensor, ...]:
+        """Compute another peer's gradient at the model that it had (spec VER-13)."""
+        if work.step == self._model_step:
+            kept = self.task.last_loss
+            vector = self.task.gradient(work.seed)
+            self.task.last_loss = kept
+        elif work.step == self._model_step - 1 and self._previous is not None:
+            vector = self.task.gradient_at(self._previous, work.seed)
+        else:
+            raise ValueError(f"the model before step {work.step} is not kept any more")
+        return tuple(self.split(finite_or_zero(vector), work.parts))

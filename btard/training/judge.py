@@ -1,0 +1,163 @@
+"""What a peer's checks find: claims before its ACCUSE, and who is guilty when it judges (spec VER)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from btard.robust.encoding import NORM_SIZE, SKETCH_SIZE
+from btard.robust.partition import bounds
+from btard.robust.tolerances import Level
+from btard.robust.verification import Broadcast, aggregate_is_off, gradient_is_off, scalars_are_off
+from btard.statemachine import compute as cp
+from btard.statemachine.messages import Claim, ClaimKind
+
+if TYPE_CHECKING:
+    from btard.training.backend import Backend
+
+
+class Judging:
+    """The checks, on the vectors of one backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._tau = backend.parameters.tau
+        self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}
+
+    # -- before ACCUSE: above the higher threshold ------------------------------------------------------
+
+    def claims(self, request: cp.Verify) -> tuple[Claim, ...]:
+        """Return what the checks support, in the order of spec VER-12."""
+        found = [claim for check in request.disputed for claim in self._part_claims(check, disputed=True)]
+        if request.own is not None and request.own not in request.disputed:
+            found += self._part_claims(request.own, disputed=False)
+        if request.audit is not None and self._gradient_off(request.audit, Level.ACCUSE, twice=False):
+            found.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
+        found += [
+            Claim(ClaimKind.VALIDATOR, check.validator, check.part, check.object)
+            for check in request.validators
+            if self._validator_off_the_part(check)
+        ]
+        return tuple(found)
+
+    def _part_claims(self, check: cp.PartCheck, disputed: bool) -> list[Claim]:
+        found = []
+        if disputed and self._aggregate_off(check, Level.ACCUSE):
+            found.append(Claim(ClaimKind.AGGREGATE, check.aggregator, check.part, b""))
+        for place, peer in enumerate(check.contributors):
+            name = check.objects[place]
+            if self._nonfinite(check, place):
+                found.append(Claim(ClaimKind.NONFINITE, peer, check.part, name))
+            elif self._scalars_off(check, place, Level.ACCUSE):
+                found.append(Claim(ClaimKind.SCALARS, peer, check.part, name))
+        return found
+
+    def _validator_off_the_part(self, check: cp.ValidatorCheck) -> bool:
+        """Whether a validator's scalars do not fit the part that its target committed to."""
+        part = self._backend.part(check.object)
+        return self._differs(part, torch.zeros_like(part), check, Level.ACCUSE)
+
+    # -- judging: above the lower threshold -------------------------------------------------------------
+
+    def guilty(self, claim: Claim, check: cp.PartCheck | cp.GradientCheck | cp.ValidatorCheck) -> int | None:
+        """Return who is guilty: a peer, ACCUSER, or None where two recomputations disagree (spec VER-13)."""
+        match check:
+            case cp.PartCheck():
+                return claim.accused if self._part_guilty(claim, check) else cp.ACCUSER
+            case cp.GradientCheck():
+                off = self._gradient_off(check, Level.VOTE, twice=True)
+                return None if off is None else claim.accused if off else cp.ACCUSER
+            case cp.ValidatorCheck():
+                return self._validator_or_target(check)
+
+    def _part_guilty(self, claim: Claim, check: cp.PartCheck) -> bool:
+        if claim.kind is ClaimKind.AGGREGATE:
+            return self._aggregate_off(check, Level.VOTE)
+        place = check.contributors.index(claim.accused)
+        if claim.kind is ClaimKind.NONFINITE:
+            return self._nonfinite(check, place)
+        return self._scalars_off(check, place, Level.VOTE)
+
+    def _validator_or_target(self, check: cp.ValidatorCheck) -> int | None:
+        """Find which of the two does not fit the recomputed gradient, if either (spec VER-5)."""
+        pieces = self._twice(check.target.work)
+        if pieces is None:
+            return None
+        piece = pieces[check.part]
+        if self._differs(piece, torch.zeros_like(piece), check, Level.VOTE):
+            return check.validator
+        if self._gradient_off(check.target, Level.VOTE, twice=False):
+            return check.target.work.peer
+        return cp.ACCUSER
+
+    # -- single checks ----------------------------------------------------------------------------------
+
+    def _aggregate_off(self, check: cp.PartCheck, level: Level) -> bool:
+        vectors = [self._backend.part(name) for name in check.objects]
+        if not _finite(self._backend.store.vector(check.aggregate)):
+            return True
+        return aggregate_is_off(vectors, self._backend.part(check.aggregate), self._tau, level)
+
+    def _nonfinite(self, check: cp.PartCheck, place: int) -> bool:
+        return not _finite(self._backend.store.vector(check.objects[place]))
+
+    def _scalars_off(self, check: cp.PartCheck, place: int, level: Level) -> bool:
+        return scalars_are_off(
+            self._backend.part(check.objects[place]),
+            self._backend.part(check.aggregate),
+            self._tau,
+            self._backend.sketcher(check.sketch_value),
+            self._backend.start(check.part, check.parts),
+            Broadcast(check.sketches[place], check.norms[place]),
+            level,
+        )
+
+    def _twice(self, work: cp.Work) -> Sequence[torch.Tensor] | None:
+        """Recompute a gradient twice; None unless both agree bit for bit (spec VER-14)."""
+        if work not in self._agreed:
+            first, second = self._backend.recompute(work), self._backend.recompute(work)
+            same = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+            self._agreed = {work: first if same else None}  # several claims may rest on one gradient
+        return self._agreed[work]
+
+    def _gradient_off(self, check: cp.GradientCheck, level: Level, twice: bool) -> bool | None:
+        """Whether a target's commitments or scalars do not fit its seed; None if that cannot be told."""
+        pieces = self._twice(check.work) if twice else self._backend.recomputed(check.work)
+        if pieces is None:
+            return None
+        for part, piece in enumerate(pieces):
+            name = self._backend.store.add(piece.contiguous(), check.work.step)
+            rows = check.sketches[part * SKETCH_SIZE : (part + 1) * SKETCH_SIZE]
+            claimed = Broadcast(rows, check.norms[NORM_SIZE * part : NORM_SIZE * (part + 1)])
+            aggregate = self._backend.part(check.aggregates[part])
+            place = (aggregate, self._tau, self._backend.sketcher(check.sketch_value))
+            start = bounds(self._backend.parameters.dimension, check.work.parts)[part][0]
+            if name == check.committed[part]:
+                off = scalars_are_off(piece, *place, start, claimed, level)
+            else:
+                rtol = self._backend.parameters.gradient_rtol
+                off = gradient_is_off(piece, *place, start, claimed, rtol, level)
+            if off:
+                return True
+        return False
+
+    def _differs(
+        self, piece: torch.Tensor, zero: torch.Tensor, check: cp.ValidatorCheck, level: Level
+    ) -> bool:
+        return gradient_is_off(
+            piece,
+            zero,
+            self._tau,
+            self._backend.sketcher(check.sketch_value),
+            self._backend.start(check.part, check.parts),
+            Broadcast(check.sketch, check.norm),
+            self._backend.parameters.gradient_rtol,
+            level,
+        )
+
+
+def _finite(vector: torch.Tensor) -> bool:
+    return math.isfinite(vector.double().sum().item())

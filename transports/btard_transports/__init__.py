@@ -1,0 +1,1 @@
+"""How peers reach each other: ZeroMQ, and memory with virtual time."""
