@@ -16,7 +16,7 @@ def _hasher(context: str, pieces: Iterable[bytes | memoryview]) -> blake3:
     """Hash each piece behind its length (8 bytes, little-endian), so no two lists of pieces collide."""
     hasher = blake3(derive_key_context=f"btard 1 {context}")
     for piece in pieces:
-        view = memoryview(piece)
+        view = memoryview(piece).cast("B")
         hasher.update(view.nbytes.to_bytes(8, "little"))
         hasher.update(view)
     return hasher
@@ -29,7 +29,7 @@ def digest(context: str, *pieces: bytes | memoryview) -> bytes:
 
 def object_digest(data: bytes | bytearray | memoryview) -> bytes:
     """Return the 32-byte content address of a bulk object, which depends on its bytes alone (CNS-2)."""
-    return blake3(data, derive_key_context="btard 1 object").digest()
+    return blake3(memoryview(data).cast("B"), derive_key_context="btard 1 object").digest()
 
 
 class Xof:

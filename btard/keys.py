@@ -30,11 +30,6 @@ class KeyFileError(BtardError):
     """A key file that cannot be used; the message is one line that says what to do."""
 
 
-def _check_seed(_: object, __: object, value: bytes) -> None:
-    if not isinstance(value, bytes) or len(value) != SEED_BYTES:
-        raise ValueError(f"a signing seed is {SEED_BYTES} bytes")
-
-
 def _check_curve_secret(_: object, __: object, value: bytes) -> None:
     if not isinstance(value, bytes) or not _is_curve_secret(value):
         raise ValueError(f"a CURVE secret key is {CURVE_KEY_CHARS} characters of Z85")
@@ -55,9 +50,9 @@ class KeyPair:
     Raises ValueError where one of them has the wrong length or alphabet.
     """
 
-    sign_seed: bytes = attrs.field(repr=False, validator=_check_seed)
+    sign_seed: bytes = attrs.field(repr=False)
     curve_secret: bytes = attrs.field(repr=False, validator=_check_curve_secret)
-    # Deriving the key from its seed costs as much as a signature, so it is done once.
+    # Derived once, since that costs as much as a signature. It also checks the seed's length.
     _signing_key: SigningKey = attrs.field(
         init=False,
         repr=False,

@@ -35,7 +35,7 @@ MAX_PEERS: Final = 1024
 SIGNATURE_SIZE: Final = 64
 _MAX_UINT: Final = 2**32 - 1
 _MAX_DEPTH: Final = 8
-_TAGS: Final = (*range(6), *range(21, 41), 43, 100, 256, 258, 260, 261, 1004, 1040, 43000, 55799)
+_MOST_SHOWN: Final = MAX_PEERS + 1  # an accusation, and everybody's vote on it
 
 
 class WireError(ValueError):
@@ -47,8 +47,22 @@ def max_frame(peers: int) -> int:
     return 16_384 + 2_048 * peers
 
 
+def max_payload(peers: int) -> int:
+    """Return the largest admissible payload in bytes among ``peers`` peers (spec MSG-4).
+
+    Two payloads of this size and every member's signature fit into a frame: so whatever a cheat signs can be
+    shown to others.
+    """
+    return 4_096 + 768 * peers
+
+
 def _refuse_tag(*_: object) -> NoReturn:
     raise WireError("CBOR tag")
+
+
+# cbor2 decodes these by itself, cycles and address types among them; its tag_hook sees only all others.
+_TAGS: Final = (*range(6), *range(21, 41), 43, 52, 54, 100, 256, 258, 260, 261, 1004, 1040, 43000, 55799)
+_REFUSED: Final = dict.fromkeys(_TAGS, _refuse_tag)
 
 
 def _parse(data: bytes, limit: int) -> Any:
@@ -59,7 +73,7 @@ def _parse(data: bytes, limit: int) -> Any:
         value = cbor2.loads(
             data,
             tag_hook=_refuse_tag,
-            semantic_decoders=dict.fromkeys(_TAGS, _refuse_tag),
+            semantic_decoders=_REFUSED,
             max_depth=_MAX_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -205,7 +219,7 @@ def encode_payload(epoch: int, body: Body) -> bytes:
 
 def decode_payload(author: int, payload: bytes) -> Message:
     """Return the message that a payload says; raise WireError where it is none (spec MSG-3)."""
-    record = _parse(payload, max_frame(MAX_PEERS))
+    record = _parse(payload, max_payload(MAX_PEERS))
     if type(record) is not dict:
         raise WireError("payload is no map")
     kind = record.pop("kind", None)
@@ -277,32 +291,32 @@ def decode_frame(data: bytes, peers: int) -> Frame:
     record = _parse(data, max_frame(peers))
     match record:
         case ["message", *rest]:
-            return _decode_envelope(rest)
+            return _decode_envelope(rest, peers)
         case ["pull", epoch, step, phase]:
             return Pull(_uint()(epoch), _uint()(step), _uint(4)(phase))
         case ["chain", epoch, klass, kind, envelopes, signatures]:
-            return _decode_chain(_uint()(epoch), klass, kind, envelopes, signatures)
+            shown = _many(lambda envelope: _decode_envelope(envelope, peers), _MOST_SHOWN)(envelopes)
+            return _decode_chain(_uint()(epoch), klass, kind, shown, signatures)
     raise WireError("no kind of frame")
 
 
-def _decode_envelope(record: Any) -> Envelope:
+def _decode_envelope(record: Any, peers: int) -> Envelope:
     if type(record) is not list or len(record) != 3:
         raise WireError("an envelope is [author, payload, signature]")
-    payload = _octets(1, max_frame(MAX_PEERS))(record[1])
+    payload = _octets(1, max_payload(peers))(record[1])
     return make_envelope(_peer(record[0]), payload, _octets(SIGNATURE_SIZE, SIGNATURE_SIZE)(record[2]))
 
 
-def _decode_chain(epoch: int, klass: Any, kind: Any, envelopes: Any, signatures: Any) -> Chain:
-    decoded: tuple[Envelope, ...] = _many(_decode_envelope, MAX_PEERS)(envelopes)
+def _decode_chain(epoch: int, klass: Any, kind: Any, shown: tuple[Envelope, ...], signatures: Any) -> Chain:
     signed = _many(_decode_signature, MAX_PEERS)(signatures)
     match klass:
         case ["guilty" | "ban" as type_, peer]:
             if type(kind) is not str or kind not in set(EvidenceKind):
                 raise WireError("no kind of evidence")
             guilty = GuiltyClass(type_, _peer(peer))
-            return Chain(epoch, guilty, Evidence(EvidenceKind(kind), guilty.peer, decoded), signed)
+            return Chain(epoch, guilty, Evidence(EvidenceKind(kind), guilty.peer, shown), signed)
         case ["commit", step, prev] if kind == "certificate":
-            return Chain(epoch, CommitClass(_uint()(step), _hash(prev)), Certificate(decoded), signed)
+            return Chain(epoch, CommitClass(_uint()(step), _hash(prev)), Certificate(shown), signed)
     raise WireError("no class")
 
 

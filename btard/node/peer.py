@@ -6,7 +6,7 @@ protocol: it decodes, keeps the journal, moves objects, computes in the backgrou
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Protocol, cast
 
@@ -58,6 +58,7 @@ class Peer:
     state: State = field(init=False)
     failure: str | None = None  # why this peer stopped, in a line
     released: bool = False
+    _complaints: Counter[tuple[str, int]] = field(factory=Counter)
     _known: dict[int, Hello] = field(factory=dict)
     _warned: set[tuple[int, str]] = field(factory=set)
     _early: deque[tuple[int, bytes]] = field(factory=lambda: deque(maxlen=MAX_EARLY))
@@ -142,7 +143,7 @@ class Peer:
             try:
                 decoded = decode_frame(frame, self.config.peers)
             except WireError as error:
-                self.report("garbage", peer=peer, reason=str(error))
+                self._complain("garbage", peer, str(error)[:200])
                 return
             self._feed(Received(peer, decoded))
 
@@ -244,8 +245,9 @@ class Peer:
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Judgement():
-                if effect.verdict is fx.Verdict.REJECT:
-                    self.report("rejected", reason=effect.reason, rule=effect.rule)
+                event = self._events[0]
+                if effect.verdict is fx.Verdict.REJECT and isinstance(event, Received):
+                    self._complain("rejected", event.sender, f"{effect.reason} ({effect.rule})")
             case fx.Entered():
                 self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
             case fx.Certified():
@@ -276,6 +278,13 @@ class Peer:
                 self.released = True
             case fx.Stopped():
                 self._fail(effect.reason)
+
+    def _complain(self, event: str, peer: int, reason: str) -> None:
+        """Report what a peer did wrong, ever more rarely: nobody fills the log by doing it again."""
+        self._complaints[event, peer] += 1
+        times = self._complaints[event, peer]
+        if times & (times - 1) == 0:
+            self.report(event, peer=peer, reason=reason, times=times)
 
     def _fail(self, reason: str) -> None:
         if self.failure is None:

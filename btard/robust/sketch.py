@@ -16,8 +16,8 @@ from torch import Tensor
 from btard.hashing import HASH_SIZE, Xof
 from btard.robust.encoding import BUCKETS, ROWS
 
-_BLOCK = 1 << 16  # coordinates decoded at once
-_CACHED_BLOCKS = 128  # of 256 KiB, enough for a part of 8 million coordinates
+_BLOCK = 1 << 14  # coordinates decoded at once
+_CACHED_BLOCKS = 512  # of 64 KiB, enough for a part of 8 million coordinates
 _SIGNED = 2 * BUCKETS
 
 

@@ -16,10 +16,10 @@ from btard.attacks.base import Attack
 from btard.node.store import ObjectStore
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.centered_clip import centered_clip
+from btard.robust.finite import finite_or_zero
 from btard.robust.partition import bounds
 from btard.robust.scalars import Scalars, plain, scalars
 from btard.robust.sketch import Sketcher
-from btard.robust.verification import finite_or_zero
 from btard.statemachine import compute as cp
 from btard.statemachine.messages import Digest
 from btard.statemachine.parameters import Parameters

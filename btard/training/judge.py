@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from btard.robust.encoding import NORM_SIZE, SKETCH_SIZE
-from btard.robust.partition import bounds
+from btard.robust.arithmetic import consensus_norm
+from btard.robust.finite import is_finite
+from btard.robust.judging import aggregate_is_off, gradient_is_off, scalars_are_off
+from btard.robust.scalars import plain, scalars
 from btard.robust.tolerances import Level
-from btard.robust.verification import Broadcast, aggregate_is_off, gradient_is_off, scalars_are_off
 from btard.statemachine import compute as cp
+from btard.statemachine.checks import norm_slice, part_slice
 from btard.statemachine.messages import Claim, ClaimKind
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class Judging:
 
     def _validator_off_the_part(self, check: cp.ValidatorCheck) -> bool:
         """Whether a validator's scalars do not fit the part that its target committed to."""
-        part = self._backend.part(check.object)
-        return self._differs(part, torch.zeros_like(part), check, Level.ACCUSE)
+        return self._validator_differs(check, self._backend.part(check.object), Level.ACCUSE)
 
     # -- judging: above the lower threshold -------------------------------------------------------------
 
@@ -86,8 +86,7 @@ class Judging:
         pieces = self._twice(check.target.work)
         if pieces is None:
             return None
-        piece = pieces[check.part]
-        if self._differs(piece, torch.zeros_like(piece), check, Level.VOTE):
+        if self._validator_differs(check, pieces[check.part], Level.VOTE):
             return check.validator
         if self._gradient_off(check.target, Level.VOTE, twice=False):
             return check.target.work.peer
@@ -97,23 +96,23 @@ class Judging:
 
     def _aggregate_off(self, check: cp.PartCheck, level: Level) -> bool:
         vectors = [self._backend.part(name) for name in check.objects]
-        if not _finite(self._backend.store.vector(check.aggregate)):
+        aggregate = self._backend.store.vector(check.aggregate)
+        if not is_finite(aggregate):
             return True
-        return aggregate_is_off(vectors, self._backend.part(check.aggregate), self._tau, level)
+        return aggregate_is_off(vectors, aggregate.to(self._backend.task.device), self._tau, level)
 
     def _nonfinite(self, check: cp.PartCheck, place: int) -> bool:
-        return not _finite(self._backend.store.vector(check.objects[place]))
+        return not is_finite(self._backend.store.vector(check.objects[place]))
 
     def _scalars_off(self, check: cp.PartCheck, place: int, level: Level) -> bool:
-        return scalars_are_off(
+        own = scalars(
             self._backend.part(check.objects[place]),
             self._backend.part(check.aggregate),
             self._tau,
             self._backend.sketcher(check.sketch_value),
             self._backend.start(check.part, check.parts),
-            Broadcast(check.sketches[place], check.norms[place]),
-            level,
         )
+        return scalars_are_off(own, check.sketches[place], check.norms[place], self._tau, level)
 
     def _twice(self, work: cp.Work) -> Sequence[torch.Tensor] | None:
         """Recompute a gradient twice; None unless both agree bit for bit (spec VER-14)."""
@@ -128,36 +127,22 @@ class Judging:
         pieces = self._twice(check.work) if twice else self._backend.recomputed(check.work)
         if pieces is None:
             return None
-        for part, piece in enumerate(pieces):
-            name = self._backend.store.add(piece.contiguous(), check.work.step)
-            rows = check.sketches[part * SKETCH_SIZE : (part + 1) * SKETCH_SIZE]
-            claimed = Broadcast(rows, check.norms[NORM_SIZE * part : NORM_SIZE * (part + 1)])
-            aggregate = self._backend.part(check.aggregates[part])
-            place = (aggregate, self._tau, self._backend.sketcher(check.sketch_value))
-            start = bounds(self._backend.parameters.dimension, check.work.parts)[part][0]
-            if name == check.committed[part]:
-                off = scalars_are_off(piece, *place, start, claimed, level)
-            else:
-                rtol = self._backend.parameters.gradient_rtol
-                off = gradient_is_off(piece, *place, start, claimed, rtol, level)
-            if off:
-                return True
-        return False
+        return any(self._piece_off(check, part, piece, level) for part, piece in enumerate(pieces))
 
-    def _differs(
-        self, piece: torch.Tensor, zero: torch.Tensor, check: cp.ValidatorCheck, level: Level
-    ) -> bool:
-        return gradient_is_off(
-            piece,
-            zero,
-            self._tau,
-            self._backend.sketcher(check.sketch_value),
-            self._backend.start(check.part, check.parts),
-            Broadcast(check.sketch, check.norm),
-            self._backend.parameters.gradient_rtol,
-            level,
-        )
+    def _piece_off(self, check: cp.GradientCheck, part: int, piece: torch.Tensor, level: Level) -> bool:
+        """Whether one part of a recomputed gradient contradicts its target (spec TOL-3, TOL-4, VER-16)."""
+        sketcher = self._backend.sketcher(check.sketch_value)
+        start = self._backend.start(part, check.work.parts)
+        own = scalars(piece, self._backend.part(check.aggregates[part]), self._tau, sketcher, start)
+        sketch, norm = part_slice(check.sketches, part), norm_slice(check.norms, part)
+        if self._backend.store.add(piece, check.work.step) == check.committed[part]:
+            return scalars_are_off(own, sketch, norm, self._tau, level)
+        rtol = self._backend.parameters.gradient_rtol
+        return gradient_is_off(own, consensus_norm(piece), sketch, norm, self._tau, rtol, level)
 
-
-def _finite(vector: torch.Tensor) -> bool:
-    return math.isfinite(vector.double().sum().item())
+    def _validator_differs(self, check: cp.ValidatorCheck, piece: torch.Tensor, level: Level) -> bool:
+        """Whether a validator's scalars do not fit a part of its target's gradient (spec VER-5)."""
+        sketcher = self._backend.sketcher(check.sketch_value)
+        own = plain(piece, self._tau, sketcher, self._backend.start(check.part, check.parts))
+        rtol = self._backend.parameters.gradient_rtol
+        return gradient_is_off(own, own.norm, check.sketch, check.norm, self._tau, rtol, level)
