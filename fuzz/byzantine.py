@@ -17,6 +17,7 @@ from btard.statemachine.messages import (
     Late,
     Reduce,
     Reveal,
+    SlotKey,
     Validate,
     Vote,
 )
@@ -69,13 +70,17 @@ def to_some(kind: type[Body], step: int, favoured: Iterable[int]) -> Tamper:
 def changed(kind: type[Body], step: int, change: Change, fooled: Iterable[int] | None = None) -> Tamper:
     """Send another message in place of the honest one: to all, or an equivocation to the fooled only."""
     chosen = None if fooled is None else set(fooled)
+    forged: dict[SlotKey, Envelope] = {}
 
     def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         body = _own(effect, peer, kind, step)
         if body is None or not isinstance(effect, fx.Send) or not isinstance(effect.frame, Envelope):
             return (effect,)
         message = effect.frame.message
-        other = forge(world.configs[peer], message.epoch if message else 0, change(body))
+        assert message is not None
+        if message.slot not in forged:
+            forged[message.slot] = forge(world.configs[peer], message.epoch, change(body))
+        other = forged[message.slot]
         if chosen is None:
             return (evolve(effect, frame=other),)
         rest = tuple(p for p in effect.to if p not in chosen)
@@ -83,6 +88,21 @@ def changed(kind: type[Body], step: int, change: Change, fooled: Iterable[int] |
             fx.Send(rest, effect.frame),
             fx.Send(tuple(p for p in effect.to if p in chosen), other),
         )
+
+    return tamper
+
+
+def lying(kind: type[Body], step: int, change: Change) -> Tamper:
+    """Send another message to all, and go on with it: the others see no fault but the lie itself."""
+    change_it = changed(kind, step, change)
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        for done in change_it(world, peer, effect):
+            if done != effect and isinstance(done, fx.Send) and isinstance(said := done.frame, Envelope):
+                assert said.message is not None
+                slots = world.states[peer].slots.insert(said.message.slot, said)
+                world.states[peer] = evolve(world.states[peer], slots=slots)
+            yield done
 
     return tamper
 

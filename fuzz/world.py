@@ -18,6 +18,7 @@ from btard.hashing import digest
 from btard.robust.encoding import SKETCH_SIZE
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
+from btard.statemachine.checks import part_size
 from btard.statemachine.config import Config
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.handle import handle, initial
@@ -145,12 +146,16 @@ class World:
     configs: list[Config]
     seed: int
     oracle: Oracle = field(factory=Oracle)
+    refuses: Callable[[int, int, bytes], bool] = lambda source, asker, name: False  # to serve an object
     tamper: dict[int, Tamper] = field(factory=dict)
     states: list[State] = field(init=False)
     now: int = 0
     effects: list[tuple[int, int, fx.Effect]] = field(factory=list)  # time, peer, effect
     offers: set[tuple[int, bytes]] = field(factory=set)
     wanted: set[tuple[int, int, bytes]] = field(factory=set)  # asker, source, digest
+    sizes: dict[bytes, int] = field(factory=dict)  # of the objects that were computed, in bytes
+    held: set[tuple[int, bytes]] = field(factory=set)  # peer, digest: what it computed or fetched
+    released: set[int] = field(factory=set)
     _heap: list[tuple[int, int, int, Event]] = field(factory=list)
     _count: int = 0
     _random: random.Random = field(init=False)
@@ -169,6 +174,10 @@ class World:
     def latency(self) -> int:
         """Draw a link's delay."""
         return self._random.randint(*LINK)
+
+    def duration(self, peer: int, request: cp.Request) -> int:
+        """Draw how long a computation takes."""
+        return self._random.randint(*COMPUTE)
 
     def run(self, until: Callable[[], bool], limit: int = 10_000_000) -> None:
         """Process events until ``until()`` holds; fail where that takes longer than ``limit``."""
@@ -204,17 +213,43 @@ class World:
                 self.schedule(effect.delay, peer, Fired(effect.timer))
             case fx.Compute():
                 result = self.oracle.compute(peer, effect.request, self._random.randbytes(128))
-                self.schedule(self._random.randint(*COMPUTE), peer, Computed(effect.request, result))
+                self._note_sizes(peer, effect.request, result)
+                self.schedule(self.duration(peer, effect.request), peer, Computed(effect.request, result))
             case fx.Offer():
                 self.offers.add((peer, effect.digest))
                 for asker, source, name in [w for w in self.wanted if w[1:] == (peer, effect.digest)]:
                     self.wanted.discard((asker, source, name))
-                    self.schedule(2 * self.latency(), asker, Held(name))
+                    self._transfer(asker, name)
             case fx.Fetch():
-                if (effect.source, effect.digest) in self.offers:
-                    self.schedule(2 * self.latency(), peer, Held(effect.digest))
+                if effect.size != self.sizes.get(effect.digest, effect.size):
+                    return  # there is no such object
+                if self.refuses(effect.source, peer, effect.digest):
+                    return
+                if (peer, effect.digest) in self.held:
+                    self.schedule(0, peer, Held(effect.digest, effect.size))
+                elif (effect.source, effect.digest) in self.offers:
+                    self._transfer(peer, effect.digest)
                 else:
                     self.wanted.add((peer, effect.source, effect.digest))
+            case fx.Released():
+                self.released.add(peer)
+
+    def _transfer(self, asker: int, name: bytes) -> None:
+        self.held.add((asker, name))
+        self.schedule(2 * self.latency(), asker, Held(name, self.sizes[name]))
+
+    def _note_sizes(self, peer: int, request: cp.Request, result: cp.Result) -> None:
+        """Keep the sizes of the vectors that a computation makes."""
+        dimension = self.configs[peer].parameters.dimension
+        match request, result:
+            case cp.Prepare(own=cp.Work() as own), cp.Prepared():
+                made = {name: part_size(dimension, own.parts, part) for part, name in enumerate(result.parts)}
+            case cp.Aggregate(), cp.Aggregated():
+                made = {result.digest: part_size(dimension, request.parts, request.part)}
+            case _:
+                made = {}
+        self.sizes |= made
+        self.held |= {(peer, name) for name in made}
 
     # -- what happened ----------------------------------------------------------------------------------
 
@@ -225,7 +260,8 @@ class World:
     def over(self, peers: Iterable[int]) -> bool:
         """Whether all these peers have applied the last step, or stopped."""
         return all(
-            state.phase is Phase.STOPPED
+            peer in self.released
+            or state.phase is Phase.STOPPED
             or (state.phase is Phase.DONE and state.model_step == state.at.number)
-            for state in (self.states[peer] for peer in peers)
+            for peer, state in ((peer, self.states[peer]) for peer in peers)
         )

@@ -45,9 +45,8 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     where = "tcp://HOST:PORT to listen on, where it is not the address in the run file:"
     add_option(parser, "--bind-control", f"{where} for messages", metavar="ADDRESS")
     add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
-    add_option(
-        parser, "--wait", "seconds to wait for the others before the start", float, 60.0, metavar="SECONDS"
-    )
+    waiting = "seconds to wait for the others before the start"
+    add_option(parser, "--wait", waiting, seconds, 60.0, metavar="SECONDS")
     add_option(
         parser,
         "--attack",
@@ -57,6 +56,13 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_switch(parser, "--json", "print events as JSON lines on standard output")
     parser.set_defaults(run=run)
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
 
 
 def _attack(text: str) -> AttackSpec:
@@ -91,4 +97,5 @@ def run(options: argparse.Namespace) -> int:
         wait=options.wait,
         json=options.json,
     )
-    return run_peer(genesis, keys, node)
+    run_peer(genesis, keys, node)
+    return 0

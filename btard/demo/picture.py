@@ -35,7 +35,7 @@ _NAMES: Final = {
 }
 _NAME_GAP: Final = 0.11  # of accuracy, between two names at the end of curves
 _PAPER: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-_REASON_WIDTH: Final = 76  # characters
+_REASON_WIDTH: Final = 86  # characters
 _FEW: Final = 4  # bans that have room for whole sentences
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 13,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from attrs import Factory, define, field
@@ -57,7 +58,8 @@ class RunState:
     expelled: dict[int, Expulsion] = field(factory=dict)  # as the first honest peer said
     accuracies: list[tuple[int, float]] = field(factory=list)
     losses: list[tuple[int, float]] = field(factory=list)  # mean over honest peers
-    troubles: list[str] = field(factory=list)
+    troubles: list[str] = field(factory=list)  # one of a kind
+    _troubles_seen: set[str] = field(factory=set, init=False)
     _loss_reports: dict[int, list[float]] = field(factory=dict, init=False)
 
     @classmethod
@@ -173,6 +175,8 @@ class RunState:
     def _trouble(self, member: Member, reason: str, ends: bool) -> None:
         if ends:
             member.failure, member.doing, member.phase = reason, "stopped", ""
-        # what befalls a banned peer is no trouble of the run's
-        if member.attack is None and member.index not in self.expelled:
+        # all peers may have the same trouble in every step; and a banned peer's is none of the run's
+        kind = re.sub(r"\d+", "", reason)
+        if member.attack is None and member.index not in self.expelled and kind not in self._troubles_seen:
+            self._troubles_seen.add(kind)
             self.troubles.append(f"{member.name}: {reason}")

@@ -15,6 +15,9 @@ ATTACK_FREE_GOAL: Final = 0.96
 LOSS_GOAL: Final = 0.02  # of accuracy, to the attack
 HARM: Final = 0.3  # accuracy below which the attack has ruined a model
 RECOVERY_STEPS: Final = 30  # after the last ban
+# Rules of the specification that a cheat breaks. A sign_flip also accuses its validator, falsely: as an
+# aggregator it holds its own false part, which the recomputed gradient does not fit.
+BROKEN_RULES: Final = {"sign_flip": ("VER-1", "VER-6"), "bad_aggregate": ("VER-4",)}
 
 
 @frozen
@@ -56,14 +59,16 @@ def _each_cheat(main: Outcome) -> Iterator[Finding]:
             yield Finding(f"{who} was not banned within {main.steps} steps", False)
             continue
         lag = ban.step - attack.from_step
-        when = (
-            "the very step of its first attack"
-            if lag == 0
-            else f"{counted(lag, 'step')} after its first attack"
+        after = (
+            f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
         )
-        # the shifted aggregate must never be applied: that is what the sketches are for
+        text = f"{who}: banned in step {ban.step}, {after}, by {by_rule(ban)}"
+        broken = BROKEN_RULES.get(attack.name, (ban.rule,))
+        if ban.rule not in broken:
+            text += f"; but the rule that it broke is {broken[0]}"
+        # a shifted aggregate must never be applied; who is caught by chance may be lucky for a while
         prompt = lag == 0 if attack.name == "bad_aggregate" else None
-        yield Finding(f"{who}: banned in step {ban.step}, {when}, by {by_rule(ban)}", prompt)
+        yield Finding(text, prompt if ban.rule in broken else False)
 
 
 def by_rule(gone: Expulsion) -> str:

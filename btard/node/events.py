@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from btard.errors import BtardError
+
 _QUIET = frozenset({"phase", "certified", "progress", "link"})
 """Events of every step: in the log file and in JSON, not among the lines that a person reads."""
 
@@ -20,8 +22,10 @@ class EventLog:
     """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields."""
 
     def __init__(self, path: Path, as_json: bool) -> None:
+        """Append to the file. Raises OSError where that cannot be."""
         self._start = time.monotonic()
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
         self._stdout: TextIO | None = sys.stdout if as_json else None
         self._reader: Any = None if as_json else readable_logger()
         self.expelled: list[dict[str, Any]] = []
@@ -29,15 +33,21 @@ class EventLog:
         self.losses: list[tuple[int, float]] = []
 
     def __call__(self, event: str, **fields: Any) -> None:
-        """Report one event."""
+        """Report one event. Raises BtardError where the file cannot be written."""
         record = {"event": event, "t": round(time.monotonic() - self._start, 3), **fields}
         line = json.dumps(record)
-        self._file.write(line + "\n")
+        self._write(line + "\n")
         if self._stdout is not None:
             print(line, file=self._stdout, flush=True)
         elif event not in _QUIET or "accuracy" in fields:
             self._reader.info(event, **fields)
         self._remember(event, fields)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text.encode())
+        except OSError as error:
+            raise BtardError(f"cannot write {self._path}: {error.strerror or error}") from error
 
     def _remember(self, event: str, fields: MutableMapping[str, Any]) -> None:
         if event == "expelled":

@@ -8,6 +8,8 @@ from typing import Any
 import cbor2
 from attrs import asdict, frozen
 
+from btard.wire import WireError, _parse
+
 MAX_HELLO = 4096
 
 
@@ -28,15 +30,15 @@ def encode_hello(hello: Hello) -> bytes:
 
 
 def decode_hello(data: bytes) -> Hello | None:
-    """Return what another peer says of itself; None where the frame is no hello.
+    """Return what another peer says of itself; None where the frame is no hello (spec MSG-1).
 
-    Everything in it is text to compare and show, nothing is trusted.
+    Everything in it is something to compare and show, nothing is trusted.
     """
-    if len(data) > MAX_HELLO or not data.startswith(b"\x82\x65hello"):
+    if not data.startswith(b"\x82\x65hello"):
         return None
     try:
-        record = cbor2.loads(data, max_depth=4, allow_indefinite=False, allow_duplicate_keys=False)
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError):
+        record = _parse(data, MAX_HELLO)
+    except WireError:
         return None
     match record:
         case [
@@ -47,9 +49,10 @@ def decode_hello(data: bytes) -> Hello | None:
                 "model": bytes(model),
                 "canary": bytes(canary),
                 "numerics": dict(numerics),
+                **rest,
             },
-        ]:
-            return Hello(version, run, model, canary, {str(key)[:40]: val for key, val in numerics.items()})
+        ] if not rest:
+            return Hello(version, run, model, canary, numerics)
     return None
 
 
@@ -59,7 +62,8 @@ def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
     ``differences`` names how the numerics classes differ, empty if they do not.
     """
     if other.version != mine.version:
-        return f"it runs btard {other.version[:20]}, this peer {mine.version}: install the same version"
+        theirs = "".join(c if c.isprintable() else "?" for c in other.version[:20])
+        return f"it runs btard {theirs}, this peer {mine.version}: install the same version"
     if other.run != mine.run:
         return (
             f"it has another run file (run {other.run.hex()[:8]}, here {mine.run.hex()[:8]}): "

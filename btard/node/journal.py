@@ -29,15 +29,9 @@ class Journal:
         """Create the file. Raises JournalError where there is one already, or the disk refuses."""
         self._path = path
         self._dirty = False
+        self._empty = True
         try:
             self._file = path.open("xb", buffering=0)
-            self._write(MAGIC + run + key)
-            self.flush()
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
         except FileExistsError:
             raise JournalError(
                 f"{path} is the journal of an earlier start. A peer that starts over could contradict what "
@@ -45,19 +39,40 @@ class Journal:
                 "if that journal belongs to another run"
             ) from None
         except OSError as error:
-            raise JournalError(f"cannot write the journal {path}: {error.strerror or error}") from error
+            raise self._refusal(error) from error
+        try:
+            self._write(MAGIC + run + key)
+            self.flush()
+            self._sync_directory()
+        except JournalError:
+            self.close()
+            raise
+
+    def _refusal(self, error: OSError) -> JournalError:
+        return JournalError(f"cannot write the journal {self._path}: {error.strerror or error}")
+
+    def _sync_directory(self) -> None:
+        try:
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise self._refusal(error) from error
 
     def append(self, envelope: Envelope) -> None:
         """Append a record; it is durable after the next `flush`. Raises JournalError where that fails."""
         record = encode_frame(envelope)
         head = len(record).to_bytes(4, "little") + digest("journal", record)[:CHECKSUM]
+        self._empty = False
         self._write(head + record)
 
     def _write(self, data: bytes) -> None:
         try:
             written = self._file.write(data)
         except OSError as error:
-            raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error
+            raise self._refusal(error) from error
         if written != len(data):
             raise JournalError(f"cannot write the journal {self._path}: the disk is full")
         self._dirty = True
@@ -68,12 +83,14 @@ class Journal:
             try:
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error
+                raise self._refusal(error) from error
             self._dirty = False
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; where nothing was signed, remove it: a later start cannot contradict it."""
         self._file.close()
+        if self._empty:
+            self._path.unlink(missing_ok=True)
 
 
 def read_journal(path: Path) -> tuple[bytes, bytes, list[bytes]]:

@@ -21,14 +21,15 @@ from btard.statemachine.config import Config
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.handle import handle, initial
 from btard.statemachine.state import State
-from btard.wire import WireError, decode_frame, encode_frame
+from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
 
 Report = Callable[..., None]  # event name, fields as keywords
 
 HELLO_INTERVAL: Final = 0.25  # seconds between hellos to peers that have not answered
 WAITING_INTERVAL: Final = 3.0  # seconds between lines that say who is missing
-MAX_EARLY: Final = 256  # control frames kept from peers that started a moment earlier
+MAX_MISMATCHES: Final = 4  # reasons per peer for which it does not take part
+EARLY_COST: Final = 64  # bytes at least that a frame counts for that comes before the start
 
 
 class Compute(Protocol):
@@ -60,20 +61,23 @@ class Peer:
     released: bool = False
     _complaints: Counter[tuple[str, int]] = field(factory=Counter)
     _known: dict[int, Hello] = field(factory=dict)
-    _warned: set[tuple[int, str]] = field(factory=set)
-    _early: deque[tuple[int, bytes]] = field(factory=lambda: deque(maxlen=MAX_EARLY))
+    _mismatches: dict[int, set[str]] = field(factory=dict)
+    _early: deque[tuple[int, bytes]] = field(factory=deque)
+    _early_bytes: Counter[int] = field(factory=Counter)
     _events: deque[Event] = field(factory=deque)
     _started: bool = False
     _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
+    _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
     _begun: float = 0.0
+    _evaluating: int = 0  # computations of figures to report that are under way
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
 
     @property
     def over(self) -> bool:
-        """Whether this peer has nothing more to do."""
-        return self.released or self.failure is not None
+        """Whether this peer has nothing more to do, nor to report."""
+        return self.failure is not None or (self.released and not self._evaluating)
 
     @property
     def _others(self) -> list[int]:
@@ -85,7 +89,7 @@ class Peer:
         """Say hello until everybody has answered, then start."""
         self._begun = self.host.now()
         self._greet()
-        self.host.set_timer("waiting", WAITING_INTERVAL)
+        self.host.set_timer("waiting", min(WAITING_INTERVAL, self.wait_limit))
 
     def _greet(self) -> None:
         self._say_hello(self._others)
@@ -98,22 +102,23 @@ class Peer:
     def _waiting(self) -> None:
         missing = [peer for peer in self._others if peer not in self._known]
         waited = self.host.now() - self._begun
-        if waited > self.wait_limit:
+        if waited >= self.wait_limit:
             self._fail(
-                f"peers {missing} did not join within {self.wait_limit:.0f} s; check that they run with "
+                f"peers {missing} did not join within {self.wait_limit:g} s; check that they run with "
                 "the same run file, and that their addresses and ports can be reached from here"
             )
         else:
             self.report("waiting", missing=missing, seconds=round(waited, 1))
-            self.host.set_timer("waiting", WAITING_INTERVAL)
+            self.host.set_timer("waiting", min(WAITING_INTERVAL, self.wait_limit - waited))
 
     def _greeted(self, sender: int, hello: Hello) -> None:
         if self._started:
             return  # its answer was this peer's last hello, sent below or on its timer
         reason = disagreement(self.hello, hello, self.differences(hello.numerics))
         if reason is not None:
-            if (sender, reason) not in self._warned and len(self._warned) < 4 * self.config.peers:
-                self._warned.add((sender, reason))
+            told = self._mismatches.setdefault(sender, set())
+            if reason not in told and len(told) < MAX_MISMATCHES:
+                told.add(reason)
                 self.report("mismatch", peer=sender, reason=f"peer {sender}: {reason}")
             return
         self._known[sender] = hello
@@ -128,6 +133,12 @@ class Peer:
         while self._early:
             self.on_control(*self._early.popleft())
 
+    def _keep(self, sender: int, frame: bytes) -> None:
+        """Keep what comes from a peer that started a moment earlier: a frame's worth of bytes from each."""
+        self._early_bytes[sender] += max(EARLY_COST, len(frame))
+        if self._early_bytes[sender] <= max_frame(self.config.peers):
+            self._early.append((sender, frame))
+
     # -- what the transport tells -----------------------------------------------------------------------
 
     def on_control(self, peer: int, frame: bytes) -> None:
@@ -138,7 +149,7 @@ class Peer:
         if hello is not None:
             self._greeted(peer, hello)
         elif not self._started:
-            self._early.append((peer, frame))
+            self._keep(peer, frame)
         else:
             try:
                 decoded = decode_frame(frame, self.config.peers)
@@ -152,7 +163,7 @@ class Peer:
         step = self._steps.pop(digest, None)
         if step is not None and self.failure is None:
             self.backend.store.add_fetched(digest, data, step)
-            self._feed(Held(digest))
+            self._feed(Held(digest, len(data)))
 
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out."""
@@ -173,10 +184,14 @@ class Peer:
         if self.failure is not None:
             return
         if isinstance(result, Failure):
-            what = token[0] if isinstance(token, tuple) else type(token).__name__
-            error = result.exception
-            self._fail(f"{what} failed in step {self.state.at.number}: {type(error).__name__}: {error}"[:500])
+            what = token[0] if isinstance(token, tuple) else type(token).__name__.lower()
+            error = f"{type(result.exception).__name__}: {' '.join(str(result.exception).split())}"
+            self._fail(
+                f"step {self.state.at.number}: '{what}' failed on this machine ({error[:300]}); look at the "
+                "task's code and data and at the machine's memory, then start a new run"
+            )
         elif isinstance(token, tuple):
+            self._evaluating -= 1
             self.report("progress", step=token[1], **_fields(result))
         else:
             self._feed(Computed(cast(Request, token), cast(Result, result)))
@@ -207,11 +222,10 @@ class Peer:
             case fx.Fetch():
                 self._fetch(effect)
             case fx.Offer():
-                data = self.backend.store.data(effect.digest)
-                if data is not None:
-                    self.host.offer(effect.digest, data, None if effect.to is None else frozenset(effect.to))
+                self._offer(effect)
             case fx.Discard():
                 for digest in self.backend.store.discard(effect.step):
+                    self._offered.pop(digest, None)
                     self.host.withdraw(digest)
                 for digest in [digest for digest, step in self._steps.items() if step < effect.step]:
                     del self._steps[digest]
@@ -230,9 +244,20 @@ class Peer:
         for peer in effect.to:
             self.host.send(peer, frame)
 
+    def _offer(self, effect: fx.Offer) -> None:
+        """Serve an object to these and to whom it was offered before: equal parts are one object."""
+        data = self.backend.store.data(effect.digest)
+        if data is None:
+            return
+        before = self._offered.get(effect.digest, frozenset())
+        to = None if effect.to is None or before is None else before.union(effect.to)
+        self._offered[effect.digest] = to
+        self.host.offer(effect.digest, data, to)
+
     def _fetch(self, effect: fx.Fetch) -> None:
-        if self.backend.store.data(effect.digest) is not None:
-            self._feed(Held(effect.digest))
+        data = self.backend.store.data(effect.digest)
+        if data is not None and self.backend.store.keep(effect.digest, effect.step):
+            self._feed(Held(effect.digest, len(data)))
             return
         self._steps[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, effect.size)
@@ -240,6 +265,7 @@ class Peer:
     def _compute(self, request: Request) -> None:
         self.host.submit(request, lambda: self.backend.compute(request))
         if isinstance(request, Apply):
+            self._evaluating += 1
             self.host.submit(("progress", request.step), lambda: self.backend.progress(request.step))
 
     def _tell(self, effect: fx.Effect) -> None:

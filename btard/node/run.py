@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from btard.attacks.names import AttackSpec, make_attack
+from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
 from btard.node.events import EventLog
@@ -22,7 +23,7 @@ from btard.node.peer import Peer
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
 from btard.training.checkpoint import save_model
-from btard.training.loading import make_task
+from btard.training.loading import TaskError, make_task
 from btard.training.numerics import canary, fingerprint, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
@@ -44,10 +45,15 @@ class Options:
     json: bool = False
 
 
-def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> int:
-    """Take part in a run until it is over; return 0 if it was finished, 1 if this peer stopped before.
+class StoppedError(BtardError):
+    """This peer stopped before the run was finished; the message says why in one line."""
 
-    Raises BtardError, in a line, for what keeps it from starting; KeyboardInterrupt on SIGINT and SIGTERM.
+
+def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
+    """Take part in a run until it is finished.
+
+    Raises BtardError, in a line, for what keeps it from starting or makes it stop; KeyboardInterrupt on SIGINT
+    and SIGTERM.
     """
     me = genesis.index_of(keys.sign_public, keys.curve_public)
     task = load_task(genesis, options)
@@ -64,11 +70,11 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> int:
         peer = make_peer(genesis, me, keys, task, mesh, journal, log, options)
         peer.begin()
         mesh.run(peer, lambda: peer.over)
-        finished = peer.failure is None
-        if finished:
+        if peer.failure is None:
             save_model(task, options.out / "model.safetensors", genesis.run_id, genesis.parameters.steps)
         log("summary", **_summary(peer, mesh, log))
-    return 0 if finished else 1
+        if peer.failure is not None:
+            raise StoppedError(peer.failure)
 
 
 def load_task(genesis: RunFile, options: Options) -> Task:
@@ -124,7 +130,7 @@ def make_peer(
         version=version("btard"),
         run=genesis.run_id,
         model=task.model_digest(),
-        canary=canary(task),
+        canary=_canary(task),
         numerics=attrs.asdict(numerics),
     )
     backend = Backend(
@@ -140,6 +146,14 @@ def make_peer(
         report=log,
         wait_limit=options.wait,
     )
+
+
+def _canary(task: Task) -> bytes:
+    try:
+        return canary(task)
+    except Exception as error:  # a user's class may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise TaskError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
 
 
 def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:

@@ -32,6 +32,13 @@ class ObjectStore:
         self._vectors[name] = torch.frombuffer(data, dtype=torch.float32)
         self._steps[name] = max(step, self._steps.get(name, step))
 
+    def keep(self, name: bytes, step: int) -> bool:
+        """Keep an object for ``step`` as well, if it is here; say whether it is."""
+        here = name in self._vectors
+        if here:
+            self._steps[name] = max(step, self._steps[name])
+        return here
+
     def vector(self, name: bytes) -> torch.Tensor:
         """Return a vector, shape (length,), float32, on the CPU. Raises KeyError where it is not here."""
         return self._vectors[name]

@@ -19,7 +19,7 @@ PRECISION = 1e-9
 """Residual per vector and tau that is good enough; an honest aggregate is allowed 1e-7."""
 
 _ROUNDING = 2.0**-52
-_PATIENCE = 50  # steps without progress before giving up; what can be solved took at most 30
+_PATIENCE = 50  # steps that do not halve the error, before giving up
 _MAX_TRIES = 60
 _DAMPING = 1e-6  # keeps Newton's step finite where all vectors are clipped and lie on one line
 

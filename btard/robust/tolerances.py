@@ -1,4 +1,4 @@
-"""How far a number may be off: every numeric check of the protocol, each with two thresholds (spec TOL).
+"""How far a number may be off: every numeric check of the protocol, each with two thresholds (spec TOL-1).
 
 A judge finds guilty above the *vote* threshold, an honest peer accuses above the higher *accuse* threshold.
 Between the two lies more than honest recomputation can deviate, so an honest accusation is always upheld.

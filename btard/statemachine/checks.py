@@ -9,7 +9,7 @@ from btard.robust.partition import bounds
 from btard.statemachine.compute import GradientCheck, PartCheck, ValidatorCheck, Work
 from btard.statemachine.config import Config
 from btard.statemachine.election import gradient_seed
-from btard.statemachine.messages import Claim, ClaimKind, Commit, Digest, Reduce, Validate
+from btard.statemachine.messages import Bulk, Claim, ClaimKind, Commit, Digest, Reduce, Validate
 from btard.statemachine.state import Record, State
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import ProtocolBug, Turn
@@ -21,6 +21,30 @@ def part_size(dimension: int, parts: int, part: int) -> int:
     """Return the bytes of one float32 part (spec AGG-1)."""
     start, end = bounds(dimension, parts)[part]
     return 4 * (end - start)
+
+
+def bulk_of_part(turn: Turn, name: Digest, part: int) -> Bulk:
+    """Return the object that stands for a part of the current step."""
+    return Bulk(name, part_size(turn.config.parameters.dimension, len(turn.state.roster), part))
+
+
+def parts_of(turn: Turn, part: int) -> tuple[Bulk, ...]:
+    """Return what the contributors committed to of one part, in roster order; COMMIT must have been left."""
+    return tuple(
+        bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in turn.at.contributors
+    )
+
+
+def bulk_of_claim(turn: Turn, claim: Claim) -> tuple[Bulk, ...]:
+    """Return the objects that judging an admissible claim needs besides those of the phases before."""
+    if claim.kind is ClaimKind.AGGREGATE:
+        return parts_of(turn, claim.part)
+    if not claim.object:
+        return ()
+    if claim.kind is ClaimKind.VALIDATOR and turn.state.last is not None:
+        parts = len(turn.state.last.roster)
+        return (Bulk(claim.object, part_size(turn.config.parameters.dimension, parts, claim.part)),)
+    return (bulk_of_part(turn, claim.object, claim.part),)
 
 
 def commit_of(turn: Turn, author: int) -> Commit:
@@ -136,7 +160,7 @@ def inadmissible(turn: Turn, author: int, claim: Claim) -> str | None:
             target = target_of(turn.state, claim.accused)
             right = (
                 record is not None
-                and target is not None
+                and target not in (None, author)
                 and claim.part < len(record.roster)
                 and record.aggregators[claim.part] == author
             )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from btard.statemachine import effects as fx
-from btard.statemachine.checks import commit_of, inadmissible
+from btard.statemachine.checks import bulk_of_claim, bulk_of_part, commit_of, inadmissible, parts_of
 from btard.statemachine.config import quorum
 from btard.statemachine.form import unfit
 from btard.statemachine.messages import (
     Accuse,
+    Bulk,
+    Claim,
     Commit,
-    Digest,
     Envelope,
     PhaseBody,
     Publish,
     Reduce,
     Reveal,
     Validate,
+    publish_slot,
 )
 from btard.statemachine.phases import fetch
 from btard.statemachine.table import STEP_PHASES, Phase
@@ -39,15 +41,15 @@ def why_undelivered(turn: Turn, author: int) -> str | None:
         return reason
     if isinstance(body, Accuse) and body.claim and (reason := inadmissible(turn, author, body.claim)):
         return reason
-    return None if turn.holds(*bulk_of(body)) else "the object that it names is not here"
+    return None if turn.holds(*bulk_of(turn, author, body)) else "an object that it rests on is not here"
 
 
-def bulk_of(body: PhaseBody) -> tuple[Digest, ...]:
-    """Return the objects that must be here for the message to be delivered."""
+def bulk_of(turn: Turn, author: int, body: PhaseBody) -> tuple[Bulk, ...]:
+    """Return the objects that must be here for a message that fits to be delivered."""
     if isinstance(body, Reduce) and body.aggregate:
-        return (body.aggregate,)
-    if isinstance(body, Accuse) and body.claim and body.claim.object:
-        return (body.claim.object,)
+        return (bulk_of_part(turn, body.aggregate, turn.at.aggregators.index(author)),)
+    if isinstance(body, Accuse) and body.claim:
+        return bulk_of_claim(turn, body.claim)
     return ()
 
 
@@ -73,14 +75,11 @@ def _serve_aggregates(turn: Turn, authors: frozenset[int]) -> None:
             turn.emit(fx.Offer(body.aggregate, None))
 
 
-def held(turn: Turn, name: Digest) -> None:
+def held(turn: Turn, bulk: Bulk) -> None:
     """Note a fetched object; serve it on if it was published (spec VER-9)."""
-    turn.hold(name)
-    at = turn.at
-    if turn.state.phase is Phase.ACCUSE and any(
-        commit_of(turn, peer).parts[part] == name for peer in at.contributors for part in at.disputed
-    ):
-        turn.emit(fx.Offer(name, None))
+    turn.hold(bulk)
+    if turn.state.phase is Phase.ACCUSE and any(bulk in parts_of(turn, part) for part in turn.at.disputed):
+        turn.emit(fx.Offer(bulk.digest, None))
 
 
 def _stop_if_drifted(turn: Turn) -> None:
@@ -98,35 +97,39 @@ def _stop_if_drifted(turn: Turn) -> None:
         )
 
 
-def fetch_bulk(turn: Turn, sender: int, envelope: Envelope) -> None:
+def fetch_bulk(turn: Turn, sender: int, envelope: Envelope | None) -> None:
     """Ask ``sender`` for the objects that a message names and that are not here (spec AGR-3)."""
-    body = envelope.message.body if envelope.message else None
-    at = turn.at
-    if isinstance(body, Publish):
-        if turn.state.phase is Phase.ACCUSE and body.part in at.disputed:
-            fetch(turn, sender, commit_of(turn, envelope.author).parts[body.part], body.part)
-    elif isinstance(body, Reduce) and body.aggregate:
-        if envelope.author in at.aggregators:
-            fetch(turn, sender, body.aggregate, at.aggregators.index(envelope.author))
-    elif (
-        isinstance(body, Accuse)
-        and body.claim
-        and body.claim.object
-        and turn.state.phase is Phase.ACCUSE
-        and inadmissible(turn, envelope.author, body.claim) is None
-    ):
-        record = turn.state.last
-        parts = len(record.roster) if body.claim.kind == "validator" and record else None
-        fetch(turn, sender, body.claim.object, body.claim.part, parts)
+    for bulk in _named_bulk(turn, envelope):
+        fetch(turn, sender, bulk)
+
+
+def _named_bulk(turn: Turn, envelope: Envelope | None) -> tuple[Bulk, ...]:
+    """Return the objects that a message of the current step names, as far as that can be told yet."""
+    message = envelope.message if envelope else None
+    body = message.body if message else None
+    if message is None or (message.epoch, getattr(body, "step", None)) != (turn.state.epoch, turn.at.number):
+        return ()
+    author, accusing = message.author, turn.state.phase is Phase.ACCUSE
+    match body:
+        case Reduce():
+            return bulk_of(turn, author, body)
+        case Publish() if accusing and author in turn.at.contributors and body.part in turn.at.disputed:
+            return (bulk_of_part(turn, commit_of(turn, author).parts[body.part], body.part),)
+        case Accuse(claim=Claim() as claim) if accusing and inadmissible(turn, author, claim) is None:
+            return bulk_of(turn, author, body) if claim.object else ()
+    return ()
 
 
 def fetch_what_came_early(turn: Turn) -> None:
-    """On entering ACCUSE: fetch the objects of its messages and publications that are here already."""
+    """On entering ACCUSE: fetch the objects of its messages and publications that are here already.
+
+    Who accuses may serve its object to some only; whoever delivers the claim serves it on, so all are asked.
+    """
     for author in turn.state.roster:
         envelope = turn.phase_message(Phase.ACCUSE, author)
-        if envelope is not None:
-            fetch_bulk(turn, author, envelope)
+        for source in turn.others() if envelope is not None else ():
+            fetch_bulk(turn, source, envelope)
         for part in turn.at.disputed:
-            published = turn.state.slots.get(("publish", turn.state.epoch, turn.at.number, part, author))
+            published = turn.state.slots.get(publish_slot(turn.state.epoch, turn.at.number, part, author))
             if published is not None:
                 fetch_bulk(turn, author, published)

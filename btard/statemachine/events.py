@@ -26,9 +26,10 @@ class Received:
 
 @frozen
 class Held:
-    """A fetched object is here; its size and digest were checked."""
+    """A fetched object of ``size`` bytes is here; its size and digest were checked."""
 
     digest: Digest
+    size: int
 
 
 @frozen

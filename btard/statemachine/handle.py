@@ -28,7 +28,7 @@ from btard.statemachine.delivery import deliver, fetch_what_came_early, held
 from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.judgement import judge_delivered, judge_timed_out, judged, verdicts
-from btard.statemachine.messages import Late
+from btard.statemachine.messages import Bulk, Late
 from btard.statemachine.phases import (
     aggregate,
     aggregated,
@@ -36,6 +36,7 @@ from btard.statemachine.phases import (
     bulk_timed_out,
     enter_commit,
     leave,
+    lingered,
     next_step,
     phase_timed_out,
     prepared,
@@ -46,7 +47,7 @@ from btard.statemachine.phases import (
 )
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.receive import late_quorum, receive
-from btard.statemachine.settle import enter_epoch, note_evidence, ratify, round_over
+from btard.statemachine.settle import enter_epoch, note_evidence, outcome_due, ratify, round_over, unratified
 from btard.statemachine.state import NOTHING, State, Step
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
@@ -80,7 +81,7 @@ def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Eff
         case Received():
             receive(turn, event.sender, event.frame)
         case Held():
-            held(turn, event.digest)
+            held(turn, Bulk(event.digest, event.size))
         case Computed():
             _computed(turn, event.request, event.result)
         case Fired():
@@ -158,15 +159,17 @@ def _fired(turn: Turn, timer: Timer) -> None:
             pull_now(turn, author, state.position)
         case ("settle", epoch, int(number)) if epoch == state.epoch:
             round_over(turn, number)
+        case ("outcome", epoch) if epoch == state.epoch:
+            outcome_due(turn)
         case ("watch", *where) if tuple(where) == place:
             turn.stop(
                 f"step {turn.at.number}: {state.phase.name} lasts longer than the run file's times allow; "
                 "check the links and the load of the peers, or start anew with a larger delta"
             )
         case ("ratify", epoch) if epoch == state.epoch and state.phase is Phase.RATIFY:
-            turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
+            unratified(turn)
         case ("linger", epoch) if epoch == state.epoch and state.phase is Phase.DONE:
-            turn.emit(fx.Released())
+            lingered(turn)
 
 
 def _count_own_lates(turn: Turn) -> None:

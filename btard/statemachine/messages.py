@@ -163,6 +163,17 @@ class Epoch:
     roster: tuple[int, ...]
 
 
+@frozen
+class Bulk:
+    """An object as a message refers to it: its digest, and its size in bytes from the part that it is.
+
+    Both, since a cheat can name an object of another size that is here for another reason (spec NET-4).
+    """
+
+    digest: Digest
+    size: int
+
+
 PhaseBody = Commit | Reduce | Reveal | Validate | Accuse
 Body = PhaseBody | Enter | Publish | Late | Vote | NoVerdict | Epoch
 BODIES: tuple[type[Body], ...] = (
@@ -182,6 +193,11 @@ def phase_slot(epoch: int, step: int, phase: Phase, author: int) -> SlotKey:
     return ("phase", epoch, step, int(phase), author)
 
 
+def publish_slot(epoch: int, step: int, part: int, author: int) -> SlotKey:
+    """Name the slot of a PUBLISH (spec MSG-5)."""
+    return ("publish", epoch, step, part, author)
+
+
 def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
     """Name the slot for which this message is signed: no peer signs two for one slot (spec MSG-5)."""
     match body:
@@ -190,7 +206,7 @@ def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
         case Enter():
             return ("enter", epoch, body.step, body.entered, author)
         case Publish():
-            return ("publish", epoch, body.step, body.part, author)
+            return publish_slot(epoch, body.step, body.part, author)
         case Late():
             return ("late", epoch, body.step, body.late_phase, body.subject, body.part, author)
         case Vote() | NoVerdict():

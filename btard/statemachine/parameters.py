@@ -89,10 +89,10 @@ class Timing:
         return self.w_bulk + self.t_publish + self.delta + max(self.delta, self.delta_bulk) + self.c_aggregate
 
     def minima(self) -> dict[str, int]:
-        """Return the smallest admissible value of each time-out, drift included (spec TIM-2 to TIM-6)."""
+        """Return the smallest admissible value of each time-out, drift included (spec TIM-1 to TIM-6)."""
         delta, either = self.delta, max(self.delta, self.delta_bulk)
         publish = self.c_publish + 3 * delta + self.delta_bulk
-        judge = self.c_judge + self.c_accuse + 5 * delta
+        judge = self.c_judge + self.c_accuse + 4 * delta + either
         disputed = self.t_publish + 5 * delta + either
         bounds = {
             "w_bulk": 3 * delta + self.delta_bulk,

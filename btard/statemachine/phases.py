@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import (
     aggregate_of,
+    bulk_of_part,
     commit_of,
     gradient_check,
     part_check,
     part_size,
+    parts_of,
     scalars_of,
     target_of,
     validator_check,
@@ -33,6 +33,7 @@ from btard.statemachine.election import Pair, assign_parts, draw_pairs, gradient
 from btard.statemachine.form import state_digest
 from btard.statemachine.messages import (
     Accuse,
+    Bulk,
     Certificate,
     Commit,
     CommitClass,
@@ -44,6 +45,7 @@ from btard.statemachine.messages import (
     Reduce,
     Reveal,
     Validate,
+    publish_slot,
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine, commitment
 from btard.statemachine.state import NOTHING, Record, Step
@@ -66,7 +68,7 @@ def next_step(turn: Turn, number: int, views: tuple[Digest, ...]) -> None:
             state.last.contributors,
             parameters.validators,
         )
-        # A validator sits out even if its target is gone: the pair alone must not change who contributes.
+        # A validator sits out even if its target is gone (spec ELE-4): nobody gains by making it go.
         validators = frozenset(pair.validator for pair in drawn)
         pairs = tuple(pair for pair in drawn if {pair.validator, pair.target} <= set(state.roster))
     election_value = state.last.election_value if state.last else NOTHING
@@ -92,7 +94,8 @@ def _forget(turn: Turn, number: int) -> None:
         step_served = entry[1][2]
         if isinstance(step_served, int) and step_served < number - 1:
             served = served.remove(entry)
-    turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)())
+    empty = type(turn.state.waiting)()  # whoever enters this step holds its predecessor's certificate
+    turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)(), waiting=empty)
     turn.emit(fx.Discard(number - 1))
 
 
@@ -147,23 +150,20 @@ def enter_reduce(turn: Turn) -> None:
     for part, name in enumerate(turn.at.own_parts):
         turn.emit(fx.Offer(name, (turn.at.aggregators[part],)))
     if turn.at.number > 0:
-        part = turn.at.aggregators.index(turn.me)
-        for peer, name in zip(turn.at.contributors, input_objects(turn), strict=True):
-            fetch(turn, peer, name, part)
+        for peer, bulk in zip(turn.at.contributors, input_objects(turn), strict=True):
+            fetch(turn, peer, bulk)
         turn.timer(timing.w_bulk, "bulk", turn.state.epoch, turn.at.number)
 
 
-def input_objects(turn: Turn) -> tuple[Digest, ...]:
-    """Return the digests of the parts that this peer aggregates, in roster order."""
-    part = turn.at.aggregators.index(turn.me)
-    return tuple(commit_of(turn, peer).parts[part] for peer in turn.at.contributors)
+def input_objects(turn: Turn) -> tuple[Bulk, ...]:
+    """Return the parts that this peer aggregates, in roster order."""
+    return parts_of(turn, turn.at.aggregators.index(turn.me))
 
 
-def fetch(turn: Turn, source: int, name: Digest, part: int, parts: int | None = None) -> None:
-    """Ask ``source`` for an object of the size of a part, unless it is here."""
-    if not turn.holds(name) and source != turn.me:
-        size = part_size(turn.config.parameters.dimension, parts or len(turn.state.roster), part)
-        turn.emit(fx.Fetch(source, name, size, turn.at.number))
+def fetch(turn: Turn, source: int, bulk: Bulk) -> None:
+    """Ask ``source`` for an object, also where it is here from an earlier step, to keep it for this one."""
+    if turn.state.held.get(bulk) != turn.at.number and source != turn.me:
+        turn.emit(fx.Fetch(source, bulk.digest, bulk.size, turn.at.number))
 
 
 def enter_reveal(turn: Turn) -> None:
@@ -200,9 +200,12 @@ def enter_accuse(turn: Turn) -> None:
     _time_out(turn, timing.t_accuse_disputed if disputed else timing.t_accuse, compute)
     if disputed:
         turn.timer(timing.t_publish, "publish", turn.state.epoch, at.number)
-        if turn.me in at.contributors:
-            for part in disputed:
-                turn.emit(fx.Offer(at.own_parts[part], None))
+        for part in disputed:
+            # All that are here, not the own alone: a cheat may publish to those only that hold it already.
+            for bulk in parts_of(turn, part):
+                if turn.holds(bulk):
+                    turn.emit(fx.Offer(bulk.digest, None))
+            if turn.me in at.contributors:
                 turn.sign(Publish(at.number, part))
     verify(turn)
 
@@ -212,9 +215,9 @@ def verify(turn: Turn) -> None:
     at, state, config = turn.at, turn.state, turn.config
     if state.phase is not Phase.ACCUSE or "verify" in at.asked:
         return
-    disputed = tuple(part_check(turn, part) for part in at.disputed)
-    if not turn.holds(*(name for check in disputed for name in check.objects)):
+    if not turn.holds(*(bulk for part in at.disputed for bulk in parts_of(turn, part))):
         return
+    disputed = tuple(part_check(turn, part) for part in at.disputed)
     _ask(turn, "verify")
     own = audit = None
     validators = []
@@ -225,9 +228,10 @@ def verify(turn: Turn) -> None:
         audit = gradient_check(config, state.last, target) if target is not None else None
         if turn.me in state.last.aggregators and state.last.step > 0:
             part = state.last.aggregators.index(turn.me)
-            pairs = [pair for pair in at.pairs if pair.validator != turn.me]
+            pairs = [pair for pair in at.pairs if turn.me not in (pair.validator, pair.target)]
             validators = [validator_check(turn, pair.validator, part) for pair in pairs]
-            validators = [check for check in validators if turn.holds(check.object)]
+            size = part_size(config.parameters.dimension, len(state.last.roster), part)
+            validators = [check for check in validators if turn.holds(Bulk(check.object, size))]
     turn.compute(Verify(state.epoch, at.number, own, disputed, audit, tuple(validators)))
 
 
@@ -239,7 +243,7 @@ def prepared(turn: Turn, result: Prepared) -> None:
     at, config, state = turn.at, turn.config, turn.state
     secrets = Secrets.from_entropy(result.entropy)
     turn.set_step(secrets=secrets, own_parts=result.parts)
-    turn.hold(*result.parts)
+    turn.hold(*(bulk_of_part(turn, name, part) for part, name in enumerate(result.parts)))
     place = (config.run, state.epoch, at.number, turn.me)
     turn.sign(
         Commit(
@@ -254,7 +258,7 @@ def prepared(turn: Turn, result: Prepared) -> None:
 
 
 def aggregate(turn: Turn) -> None:
-    """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7)."""
+    """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7, STP-10)."""
     if turn.state.phase is not Phase.REDUCE or "aggregate" in turn.at.asked:
         return
     if turn.at.number == 0:
@@ -264,12 +268,12 @@ def aggregate(turn: Turn) -> None:
         _ask(turn, "aggregate")
         place = (turn.state.epoch, turn.at.number)
         part, parts = turn.at.aggregators.index(turn.me), len(turn.state.roster)
-        turn.compute(Aggregate(*place, part, parts, input_objects(turn)))
+        turn.compute(Aggregate(*place, part, parts, tuple(bulk.digest for bulk in input_objects(turn))))
 
 
 def aggregated(turn: Turn, result: Aggregated) -> None:
     """Send REDUCE and serve the aggregate to everybody."""
-    turn.hold(result.digest)
+    turn.hold(bulk_of_part(turn, result.digest, turn.at.aggregators.index(turn.me)))
     turn.emit(fx.Offer(result.digest, None))
     turn.sign(Reduce(turn.at.number, turn.prev(), result.digest))
 
@@ -398,19 +402,25 @@ def applied(turn: Turn, step: int, digest: Digest) -> None:
 def _finish(turn: Turn) -> None:
     if turn.state.phase is Phase.DONE and turn.state.model_step == turn.at.number:
         turn.emit(fx.Finished(turn.state.model_digest))
-        turn.set(at=evolve(turn.at, asked=turn.at.asked | {"finished"}))
+        _ask(turn, "finished")
         release(turn)
 
 
 def release(turn: Turn) -> None:
-    """Let the peer go when it is done and everybody else has said so too (spec STP-11)."""
+    """Let the peer go when it is done and the others are too, or have had the time (spec STP-11)."""
     state = turn.state
     if state.phase is not Phase.DONE or "finished" not in turn.at.asked or "released" in turn.at.asked:
         return
     slots = [("enter", state.epoch, turn.at.number, int(Phase.COMMIT), peer) for peer in state.roster]
-    if all(slot in state.slots for slot in slots):
+    if "lingered" in turn.at.asked or all(slot in state.slots for slot in slots):
         _ask(turn, "released")
         turn.emit(fx.Released())
+
+
+def lingered(turn: Turn) -> None:
+    """Note that whoever needs this peer after the last step has had the time to ask (spec STP-11)."""
+    _ask(turn, "lingered")
+    release(turn)
 
 
 # -- time-outs ------------------------------------------------------------------------------------------
@@ -425,11 +435,15 @@ def phase_timed_out(turn: Turn) -> None:
 
 
 def publishing_timed_out(turn: Turn) -> None:
-    """Tell everybody whose disputed parts did not come (spec VER-9)."""
-    at = turn.at
-    for peer in at.contributors:
-        for part in at.disputed:
-            if peer != turn.me and not turn.holds(commit_of(turn, peer).parts[part]):
+    """Tell everybody who did not publish its disputed parts, or did not serve them (spec VER-9).
+
+    Also where the part is here for another reason: others may not have it, and cannot ask without PUBLISH.
+    """
+    at, state = turn.at, turn.state
+    for part in at.disputed:
+        for peer, bulk in zip(at.contributors, parts_of(turn, part), strict=True):
+            published = publish_slot(state.epoch, at.number, part, peer) in state.slots and turn.holds(bulk)
+            if peer != turn.me and not published:
                 turn.sign(Late(at.number, int(Phase.ACCUSE), peer, part))
 
 
@@ -438,8 +452,8 @@ def bulk_timed_out(turn: Turn) -> None:
     if turn.at.number > 0 and not turn.holds(*input_objects(turn)):
         missing = [
             peer
-            for peer, name in zip(turn.at.contributors, input_objects(turn), strict=True)
-            if not turn.holds(name)
+            for peer, bulk in zip(turn.at.contributors, input_objects(turn), strict=True)
+            if not turn.holds(bulk)
         ]
         turn.stop(
             f"step {turn.at.number}: the parts of peers {missing} did not come within "

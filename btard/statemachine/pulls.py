@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.delivery import phase_body
-from btard.statemachine.messages import Envelope, Late, Pull, SlotKey, phase_slot
+from btard.statemachine.messages import Envelope, Late, Pull, SlotKey, phase_slot, publish_slot
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
@@ -72,7 +72,7 @@ def serve(turn: Turn, receiver: int, slot: SlotKey) -> None:
 def late_slot(epoch: int, late: Late) -> SlotKey:
     """Return the slot that a LATE says was not filled in time."""
     if late.part >= 0:
-        return ("publish", epoch, late.step, late.part, late.subject)
+        return publish_slot(epoch, late.step, late.part, late.subject)
     return phase_slot(epoch, late.step, Phase(late.late_phase), late.subject)
 
 

@@ -10,6 +10,7 @@ from btard.statemachine.form import malformed
 from btard.statemachine.messages import (
     Body,
     Chain,
+    Commit,
     Enter,
     Envelope,
     Epoch,
@@ -38,8 +39,11 @@ from btard.statemachine.settle import note_evidence, receive_chain
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import Turn
 
-MAX_DEFERRED = 64
-"""Frames of the next epoch kept per sender; an honest peer sends fewer before its fellows enter it."""
+MAX_DEFERRED_CHAINS = 64
+"""Chains of the next epoch kept per sender; an honest peer sends fewer before its fellows enter it."""
+
+MAX_DEFERRED_OWN = 2
+"""Own messages of the next epoch kept per sender: before its fellows enter it, COMMIT or ENTER is all."""
 
 
 def receive(turn: Turn, sender: int, frame: Frame) -> None:
@@ -62,14 +66,26 @@ def _epoch_of(frame: Chain | Envelope) -> int | None:
     return frame.message.epoch if frame.message else None
 
 
-def _defer(turn: Turn, sender: int, frame: Frame) -> Judgement:
-    """Keep what belongs to the next epoch, a bounded number per sender (spec AGR-4)."""
-    if sum(1 for origin, _ in turn.state.deferred if origin == sender) >= MAX_DEFERRED:
-        return Judgement(Verdict.IGNORE, "too many frames of the next epoch", "AGR-4")
+def _defer(turn: Turn, sender: int, frame: Chain | Envelope) -> Judgement:
+    """Keep what belongs to the next epoch, a bounded number per sender (spec AGR-4).
+
+    What an honest peer passes on for others is none of it, so a cheat cannot use up an honest peer's number.
+    """
+    if isinstance(frame, Envelope) and not _opens_epoch(sender, frame):
+        return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")
     if (sender, frame) in turn.state.deferred:
         return Judgement(Verdict.IGNORE, "known")
+    alike = [kept for origin, kept in turn.state.deferred if origin == sender and type(kept) is type(frame)]
+    if len(alike) >= (MAX_DEFERRED_CHAINS if isinstance(frame, Chain) else MAX_DEFERRED_OWN):
+        return Judgement(Verdict.IGNORE, "too many frames of the next epoch", "AGR-4")
     turn.set(deferred=(*turn.state.deferred, (sender, frame)))
     return Judgement(Verdict.DEFER, "of the next epoch")
+
+
+def _opens_epoch(sender: int, envelope: Envelope) -> bool:
+    """Whether this is what a peer itself sends first in an epoch: COMMIT, or ENTER after the last step."""
+    body = envelope.message.body if envelope.message else None
+    return envelope.author == sender and isinstance(body, Commit | Enter)
 
 
 def _receive_envelope(turn: Turn, sender: int, envelope: Envelope) -> Judgement:
@@ -123,11 +139,21 @@ def _file(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Judg
             return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")
         if position < 5 * (state.at.number - 1):
             return Judgement(Verdict.IGNORE, "long past")
+        if isinstance(message.body, Late) and not _can_be_late(turn, message.body, position):
+            return Judgement(Verdict.IGNORE, "no honest peer can miss that now", "AGR-7")
     turn.set(slots=state.slots.insert(message.slot, envelope))
     _react(turn, sender, envelope, message)
     if position is not None and position > state.position:
         return Judgement(Verdict.DEFER, "of the next phase")
     return Judgement(Verdict.ACCEPT, "filed")
+
+
+def _can_be_late(turn: Turn, late: Late, position: int) -> bool:
+    """Whether an honest peer can be missing this: honest peers are at most one phase apart (spec AGR-7)."""
+    if late.part < 0:
+        return position >= turn.state.position - 1
+    accusing = turn.state.phase is Phase.ACCUSE and late.step == turn.at.number
+    return accusing and late.part in turn.at.disputed and late.subject in turn.at.contributors
 
 
 def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> None:

@@ -75,8 +75,13 @@ def _freeze(turn: Turn) -> None:
     """Sign nothing more in this epoch; hold the own certificate against the outcome (spec AGR-12)."""
     turn.move(Trigger.EVIDENCE, Phase.SETTLE)
     turn.set(settle=Settle())
-    for k in range(1, faults(len(turn.state.roster)) + 2):
-        turn.timer(2 * k * turn.config.timing.delta, "settle", turn.state.epoch, k)
+    timing, rounds = turn.config.timing, faults(len(turn.state.roster)) + 1
+    for k in range(1, rounds + 1):
+        turn.timer(2 * k * timing.delta, "settle", turn.state.epoch, k)
+    # Nobody ratifies before everybody can have applied what the rounds decide: honest peers must enter the
+    # next epoch within delta of each other, or its own rounds would not be in step (spec AGR-14).
+    apply = timing.c_judge + timing.c_commit
+    turn.timer(2 * rounds * timing.delta + apply, "outcome", turn.state.epoch)
     if turn.state.certificate is not None:
         klass, certificate = turn.state.certificate
         _accept_own(turn, (klass,), certificate)
@@ -118,6 +123,8 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
     if reason := _invalid(turn, chain):
         return Judgement(Verdict.REJECT, reason, "AGR-13")
     if isinstance(chain.klass, CommitClass):
+        if state.phase in _RUNNING and chain.klass.step < state.at.number:
+            return Judgement(Verdict.IGNORE, "certified here as well")
         if state.phase in _RUNNING:
             turn.set(waiting=state.waiting.insert(chain.klass, chain))
             return Judgement(Verdict.DEFER, "until there is evidence")
@@ -127,7 +134,8 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
             return Judgement(Verdict.ACCEPT, "froze on it")
         note_evidence(turn, chain.object)
     settle = state.settle if state.phase is Phase.SETTLE else None
-    if settle is None or len(chain.signatures) <= settle.rounds:
+    over = settle is None or settle.rounds > faults(len(state.roster))
+    if settle is None or over or len(chain.signatures) <= settle.rounds:
         return Judgement(Verdict.IGNORE, "too late for this epoch", "AGR-13")
     _accept(turn, chain.klass, chain)
     return Judgement(Verdict.ACCEPT, "accepted")
@@ -191,6 +199,12 @@ def round_over(turn: Turn, number: int) -> None:
         _certify_accepted(turn, latest)
 
 
+def outcome_due(turn: Turn) -> None:
+    """Note that everybody has had the time to apply the outcome's step (spec AGR-14)."""
+    if turn.state.settle is not None:
+        turn.set(settle=evolve(turn.state.settle, due=True))
+
+
 def _already_certified(turn: Turn, step: int) -> bool:
     own = turn.state.certificate
     return own is not None and own[0].step >= step
@@ -205,11 +219,11 @@ def _certify_accepted(turn: Turn, step: int) -> None:
 
 
 def ratify(turn: Turn) -> bool:
-    """Sign the outcome once its last step is applied; say whether that happened (spec AGR-14)."""
+    """Sign the outcome when it is due and its last step applied; say whether that happened (spec AGR-14)."""
     state, settle = turn.state, turn.state.settle
     if state.phase is not Phase.SETTLE or settle is None:
         return False
-    if settle.rounds < faults(len(state.roster)) + 1:
+    if not settle.due or settle.rounds <= faults(len(state.roster)):
         return False
     following = state.last.step + 1 if state.last else 0
     if state.model_step != following:
@@ -254,6 +268,17 @@ def enter_epoch(turn: Turn) -> bool:
     return True
 
 
+def unratified(turn: Turn) -> None:
+    """Stop where no quorum signed the outcome; after the last step the others may simply have left."""
+    outcome = turn.state.outcome
+    if outcome is not None and outcome.next_step > turn.config.parameters.steps:
+        if "finished" not in turn.at.asked:
+            turn.emit(fx.Finished(outcome.digest))
+        turn.emit(fx.Released())
+        return
+    turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
+
+
 def _start_epoch(turn: Turn, outcome: Epoch) -> None:
     state = turn.state
     _report(turn, outcome)
@@ -277,7 +302,7 @@ def _start_epoch(turn: Turn, outcome: Epoch) -> None:
     )
     turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster))
     begin_step(turn, outcome.next_step, (), Trigger.QUORUM, Trigger.QUORUM_AFTER_LAST)
-    if reason := too_few(turn):
+    if turn.state.phase is not Phase.DONE and (reason := too_few(turn)):
         turn.stop(reason)
 
 

@@ -8,6 +8,7 @@ from rpds import HashTrieMap, HashTrieSet
 from btard.statemachine.effects import Timer
 from btard.statemachine.election import Pair
 from btard.statemachine.messages import (
+    Bulk,
     Certificate,
     Chain,
     Claim,
@@ -73,6 +74,7 @@ class Settle:
     """The agreement that a freeze started: classes accepted so far, and rounds that have ended."""
 
     rounds: int = 0
+    due: bool = False  # everybody can have applied the outcome's step
     accepted: HashTrieMap[Class, Chain] = field(factory=HashTrieMap)
 
 
@@ -91,7 +93,7 @@ class State:
     last: Record | None = None
     certificate: tuple[CommitClass, Certificate] | None = None  # the epoch's latest
     slots: HashTrieMap[SlotKey, Envelope] = field(factory=HashTrieMap)
-    held: HashTrieMap[Digest, int] = field(factory=HashTrieMap)  # and the step that they belong to
+    held: HashTrieMap[Bulk, int] = field(factory=HashTrieMap)  # and the last step that they belong to
     banned: tuple[int, ...] = ()
     alarms: HashTrieMap[int, int] = field(factory=HashTrieMap)  # aggregator: step of its last false alarm
     served: HashTrieSet[tuple[int, SlotKey]] = field(factory=HashTrieSet)

@@ -10,7 +10,7 @@ from btard.hashing import digest
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Request
 from btard.statemachine.config import Config
-from btard.statemachine.messages import Body, Digest, Envelope, Frame, Message, phase_slot
+from btard.statemachine.messages import Body, Bulk, Digest, Envelope, Frame, Message, phase_slot
 from btard.statemachine.state import State, Step
 from btard.statemachine.table import STEP_PHASES, TRANSITIONS, Phase, Trigger
 from btard.wire import encode_payload, message_hash, signed_content
@@ -120,13 +120,13 @@ class Turn:
             hashes.append(envelope.hash)
         return digest("view", *hashes)
 
-    def holds(self, *digests: Digest) -> bool:
-        """Whether all these objects are here."""
-        return all(digest in self.state.held for digest in digests)
+    def holds(self, *objects: Bulk) -> bool:
+        """Whether all these objects are here, with these sizes."""
+        return all(bulk in self.state.held for bulk in objects)
 
-    def hold(self, *digests: Digest) -> None:
+    def hold(self, *objects: Bulk) -> None:
         """Note objects that are here, for the current step."""
         held = self.state.held
-        for name in digests:
-            held = held.insert(name, self.at.number)
+        for bulk in objects:
+            held = held.insert(bulk, self.at.number)
         self.set(held=held)

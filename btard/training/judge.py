@@ -10,7 +10,7 @@ import torch
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.finite import is_finite
 from btard.robust.judging import aggregate_is_off, gradient_is_off, scalars_are_off
-from btard.robust.scalars import plain, scalars
+from btard.robust.scalars import Scalars, plain, scalars
 from btard.robust.tolerances import Level
 from btard.statemachine import compute as cp
 from btard.statemachine.checks import norm_slice, part_slice
@@ -18,6 +18,14 @@ from btard.statemachine.messages import Claim, ClaimKind
 
 if TYPE_CHECKING:
     from btard.training.backend import Backend
+
+
+VALIDATOR_MARGIN = 1.5
+"""A validator's numbers are held against its target's, and judges hold both against their own.
+
+So what an accuser sees may be the sum of two deviations that judges let pass: it accuses above three times
+gradient_rtol, more than twice the vote threshold (spec TOL-7).
+"""
 
 
 class Judging:
@@ -58,7 +66,8 @@ class Judging:
 
     def _validator_off_the_part(self, check: cp.ValidatorCheck) -> bool:
         """Whether a validator's scalars do not fit the part that its target committed to."""
-        return self._validator_differs(check, self._backend.part(check.object), Level.ACCUSE)
+        committed = self._plain(check, self._backend.part(check.object))
+        return self._differ(committed, check.sketch, check.norm, Level.ACCUSE, VALIDATOR_MARGIN)
 
     # -- judging: above the lower threshold -------------------------------------------------------------
 
@@ -82,13 +91,19 @@ class Judging:
         return self._scalars_off(check, place, Level.VOTE)
 
     def _validator_or_target(self, check: cp.ValidatorCheck) -> int | None:
-        """Find which of the two does not fit the recomputed gradient, if either (spec VER-5)."""
+        """Find which of the two does not fit the recomputed gradient, if either (spec VER-5).
+
+        The target's part is held against it by the numbers that the accuser compared: whatever else the target
+        broadcast may fit, and an honest accuser would pay for that.
+        """
         pieces = self._twice(check.target.work)
         if pieces is None:
             return None
-        if self._validator_differs(check, pieces[check.part], Level.VOTE):
+        own = self._plain(check, pieces[check.part])
+        if self._differ(own, check.sketch, check.norm, Level.VOTE):
             return check.validator
-        if self._gradient_off(check.target, Level.VOTE, twice=False):
+        committed = self._plain(check, self._backend.part(check.object))
+        if self._differ(own, committed.packed_rows(), committed.packed_norm(), Level.VOTE):
             return check.target.work.peer
         return cp.ACCUSER
 
@@ -140,9 +155,11 @@ class Judging:
         rtol = self._backend.parameters.gradient_rtol
         return gradient_is_off(own, consensus_norm(piece), sketch, norm, self._tau, rtol, level)
 
-    def _validator_differs(self, check: cp.ValidatorCheck, piece: torch.Tensor, level: Level) -> bool:
-        """Whether a validator's scalars do not fit a part of its target's gradient (spec VER-5)."""
+    def _plain(self, check: cp.ValidatorCheck, piece: torch.Tensor) -> Scalars:
+        """Return a part's scalars as a validator computes them (spec VER-5)."""
         sketcher = self._backend.sketcher(check.sketch_value)
-        own = plain(piece, self._tau, sketcher, self._backend.start(check.part, check.parts))
-        rtol = self._backend.parameters.gradient_rtol
-        return gradient_is_off(own, own.norm, check.sketch, check.norm, self._tau, rtol, level)
+        return plain(piece, self._tau, sketcher, self._backend.start(check.part, check.parts))
+
+    def _differ(self, own: Scalars, sketch: bytes, norm: bytes, level: Level, margin: float = 1.0) -> bool:
+        rtol = margin * self._backend.parameters.gradient_rtol
+        return gradient_is_off(own, own.norm, sketch, norm, self._tau, rtol, level)

@@ -99,9 +99,7 @@ def too_long(body: Body) -> Body:
     ],
 )
 def test_bad_form_bans(kind: type[Body], change: Callable[[Body], Body]) -> None:
-    world = play(
-        6, 1, {3: byz.changed(kind, 1, change)}, oracle=Culprits(scalars=[4]), culprits=[4]
-    )
+    world = play(6, 1, {3: byz.changed(kind, 1, change)}, oracle=Culprits(scalars=[4]), culprits=[4])
     assert (3, "MSG-3", "ban") in expelled(world)
 
 

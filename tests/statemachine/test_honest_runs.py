@@ -102,7 +102,7 @@ def test_who_computes_what() -> None:
 @pytest.mark.shows("STP-11")
 def test_a_peer_leaves_when_all_are_done() -> None:
     world = World(configs(4, parameters(4, 1)), 2)
-    world.run(lambda: all('released' in state.at.asked for state in world.states))
+    world.run(lambda: all("released" in state.at.asked for state in world.states))
     for peer in range(4):
         times = [t for t, who, e in world.effects if who == peer and isinstance(e, fx.Released)]
         assert times

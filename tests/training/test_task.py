@@ -338,6 +338,7 @@ def without_data(task: Task) -> None:
         (without_data, "set self.data or define data_digest"),
     ],
 )
+@pytest.mark.refuses("TRN-7")
 def test_the_check_names_what_is_missing_or_wrong(spoil, message):
     task = Toy()
     spoil(task)

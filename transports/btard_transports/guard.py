@@ -8,6 +8,7 @@ has to be limited from outside.
 """
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
@@ -18,6 +19,8 @@ import attrs
 # struct tcp_info in <linux/tcp.h>: tcpi_bytes_received, 64 bits.
 _RECEIVED = struct.Struct("@Q")
 _RECEIVED_AT = 128
+# struct sockaddr with the family AF_UNSPEC.
+_NO_ADDRESS = struct.pack("H14x", socket.AF_UNSPEC)
 # Above the receive buffers of common kernels, whose content counts as received but not as delivered.
 SLACK = 64 * 1024 * 1024
 
@@ -61,8 +64,7 @@ class FloodGuard:
         watched = self._connections.pop(descriptor, None)
         with _peek(descriptor) as seen:
             if watched is not None and seen is not None and seen.remote == watched.remote:
-                with contextlib.suppress(OSError):  # it has ended by itself
-                    seen.duplicate.shutdown(socket.SHUT_RDWR)
+                _abort(seen.duplicate)
 
     def check(self) -> int:
         """End the connections that exceed their limit; return how many. Call it about once a second."""
@@ -115,6 +117,18 @@ def _look(descriptor: int, stack: contextlib.ExitStack) -> _Seen | None:
     except OSError:
         return None
     return _Seen(duplicate, remote, frozenset((local[1], remote[1])))
+
+
+def _abort(connection: socket.socket) -> None:
+    """End a connection at once, whatever its other end does.
+
+    After a mere shutdown the kernel would still hand out data for as long as it keeps coming. Connecting to
+    "no address" resets a TCP connection on Linux; other systems have to do with the shutdown.
+    """
+    libc = ctypes.CDLL(None)
+    if libc.connect(connection.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
+        with contextlib.suppress(OSError):  # it has ended by itself
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _received(connection: socket.socket) -> int:

@@ -9,11 +9,11 @@ from btard_transports.bulk_server import BulkServer
 from btard_transports.delivery import Delivery
 from btard_transports.guard import FloodGuard
 from btard_transports.interface import BulkSecurity
+from btard_transports.limits import BULK_LISTEN, control_listen
 from btard_transports.listener import Incoming, Listener
 from btard_transports.poll import Watch
-from btard_transports.sockets import CHUNK_HWM, CONTROL_RECEIVE_HWM, GET_HWM, Context
+from btard_transports.sockets import Context
 from btard_transports.tally import Tally
-from btard_transports.wire import GET_BYTES
 
 # Messages taken from one socket in one turn of the loop, so that none starves the others.
 BATCH: Final = 64
@@ -37,39 +37,19 @@ class Intake:
         self.members: Mapping[str, int] = {}
         """Who may send: peer index by CURVE key in Z85."""
         self._bulk_keys = keys if bulk_security == "curve" else None
-        self._guard = guard
         self._tally = tally
-        # send_hwm: nothing is ever sent on the control socket.
-        self._control = Listener(
-            context,
-            control_address,
-            keys,
-            guard,
-            max_body=max_frame,
-            send_hwm=1,
-            receive_hwm=CONTROL_RECEIVE_HWM,
-        )
+        self._control = Listener(context, control_address, keys, control_listen(max_frame), guard)
         try:
-            self._bulk = Listener(
-                context,
-                bulk_address,
-                self._bulk_keys,
-                guard,
-                max_body=GET_BYTES,
-                send_hwm=CHUNK_HWM,
-                receive_hwm=GET_HWM,
-            )
-        except Exception:
+            self._bulk = Listener(context, bulk_address, self._bulk_keys, BULK_LISTEN, guard)
+        except BaseException:
             self._control.close(0)
             raise
         self.server = BulkServer(self._bulk.socket, tally)
 
     def register(self, watch: Watch) -> None:
-        """Have the loop read from these sockets."""
-        watch.add(self._control.socket, self._read_control)
-        watch.add(self._control.monitor.socket, self._control.watch_connections)
-        watch.add(self._bulk.socket, self._read_bulk)
-        watch.add(self._bulk.monitor.socket, self._bulk.watch_connections)
+        """Have the loop read what comes."""
+        self._control.register(watch, self._read_control)
+        self._bulk.register(watch, self._read_bulk)
 
     def close(self, linger: int) -> None:
         """Listen no longer; what is queued for sending gets `linger` milliseconds."""
@@ -78,7 +58,7 @@ class Intake:
 
     def _read_control(self) -> Iterator[Delivery]:
         for incoming in self._control.receive(BATCH):
-            peer = self._member(incoming)
+            peer = self._member(self._control, incoming)
             if peer is not None and incoming.body is not None:
                 self._tally.counters.control_frames_received += 1
                 self._tally.counters.control_bytes_received += len(incoming.body)
@@ -88,7 +68,7 @@ class Intake:
 
     def _read_bulk(self) -> Iterator[Delivery]:
         for incoming in self._bulk.receive(BATCH):
-            peer = None if self._bulk_keys is None else self._member(incoming)
+            peer = None if self._bulk_keys is None else self._member(self._bulk, incoming)
             if peer is None and self._bulk_keys is not None:
                 continue
             if incoming.body is None:
@@ -97,10 +77,10 @@ class Intake:
                 self.server.request(incoming.connection, peer, incoming.body)
         return iter(())
 
-    def _member(self, incoming: Incoming) -> int | None:
+    def _member(self, listener: Listener, incoming: Incoming) -> int | None:
         """Which member sent this; if none did, None, and its connection is closed (NET-3)."""
         peer = self.members.get(incoming.key or "")
         if peer is None:
             self._tally.refused("refused a message: its sender is no member", None)
-            self._guard.close(incoming.descriptor)
+            listener.hang_up(incoming.descriptor)
         return peer

@@ -84,6 +84,8 @@ class Handler(Protocol):
 class Host(Protocol):
     """The transport's side. No method blocks, and none calls the handler."""
 
+    counters: Counters
+
     def send(self, peer: int, frame: bytes) -> None:
         """Send a control frame, or drop and count it where the queue is full or `peer` is no member.
 

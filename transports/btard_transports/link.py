@@ -11,22 +11,11 @@ from btard_transports import delivery
 from btard_transports.bulk_client import BulkClient
 from btard_transports.delivery import Delivery
 from btard_transports.guard import FloodGuard
-from btard_transports.interface import BulkSecurity, Endpoint, TransportError
-from btard_transports.monitor import Monitor
+from btard_transports.interface import BulkSecurity, Endpoint
+from btard_transports.limits import BULK_DIAL, CONTROL_DIAL
+from btard_transports.monitored import Monitored
 from btard_transports.poll import Watch
-from btard_transports.sockets import (
-    CHUNK_HWM,
-    CONTROL_SEND_HWM,
-    GET_HWM,
-    MAX_CHUNK_FRAME,
-    MAX_SMALL_FRAME,
-    Context,
-    connect,
-    descriptor_of,
-    new_socket,
-    receive,
-    secure_client,
-)
+from btard_transports.sockets import Context, connect, descriptor_of, receive, secure_client
 from btard_transports.wire import Range, encode_get
 
 # Chunks taken in one turn of the loop, so that one fast owner does not hold up the others.
@@ -52,42 +41,35 @@ class Link:
         self._guard = guard
         self._client = client
         self._endpoint = endpoint
-        # Nobody answers on the first one, but libzmq has to be told how little to accept.
-        self._control = new_socket(
-            context, zmq.DEALER, max_frame=MAX_SMALL_FRAME, send_hwm=CONTROL_SEND_HWM, receive_hwm=1
-        )
-        self._bulk = new_socket(
-            context, zmq.DEALER, max_frame=MAX_CHUNK_FRAME, send_hwm=GET_HWM, receive_hwm=CHUNK_HWM
-        )
-        # Requests are made anew when a connection comes up, so none may wait in the socket for the next.
-        self._bulk.setsockopt(zmq.IMMEDIATE, 1)
-        self._control_monitor = Monitor(context, self._control, guard, MAX_SMALL_FRAME)
-        self._bulk_monitor = Monitor(context, self._bulk, guard, CHUNK_HWM * MAX_CHUNK_FRAME)
-        try:
-            secure_client(self._control, keys, endpoint.curve_public)
+        with contextlib.ExitStack() as failing:
+            self._control = Monitored(context, zmq.DEALER, CONTROL_DIAL, guard)
+            failing.callback(self._control.close, 0)
+            self._bulk = Monitored(context, zmq.DEALER, BULK_DIAL, guard)
+            failing.callback(self._bulk.close, 0)
+            # Requests are made anew when a connection comes up, so none may wait in the socket for the next.
+            self._bulk.socket.setsockopt(zmq.IMMEDIATE, 1)
+            secure_client(self._control.socket, keys, endpoint.curve_public)
             if bulk_security == "curve":
-                secure_client(self._bulk, keys, endpoint.curve_public)
-            connect(self._control, endpoint.control)
-            connect(self._bulk, endpoint.bulk)
-        except TransportError:
-            self.close(0)
-            raise
+                secure_client(self._bulk.socket, keys, endpoint.curve_public)
+            connect(self._control.socket, endpoint.control)
+            connect(self._bulk.socket, endpoint.bulk)
+            failing.pop_all()
 
     def register(self, watch: Watch) -> None:
-        """Have the loop read from these sockets."""
-        watch.add(self._control_monitor.socket, self._watch_control)
-        watch.add(self._bulk_monitor.socket, self._watch_bulk)
-        watch.add(self._bulk, self._read_bulk)
+        """Have the loop read what comes."""
+        watch.add(self._control.events, self._watch_control)
+        watch.add(self._bulk.events, self._watch_bulk)
+        watch.add(self._bulk.socket, self._read_bulk)
 
     def unregister(self, watch: Watch) -> None:
         """End what `register` began."""
-        for socket in (self._control_monitor.socket, self._bulk_monitor.socket, self._bulk):
-            watch.remove(socket)
+        for source in (self._control.events, self._bulk.events, self._bulk.socket):
+            watch.remove(source)
 
     def send(self, frame: bytes) -> bool:
         """Send a control frame, also before the connection is up; False if the queue is full."""
         try:
-            self._control.send(frame, zmq.DONTWAIT)
+            self._control.socket.send(frame, zmq.DONTWAIT)
         except zmq.Again:
             return False
         return True
@@ -101,33 +83,28 @@ class Link:
         if wanted is not None and self._bulk_up:
             # The queue is full, or the connection has just ended: it is asked for again in both cases.
             with contextlib.suppress(zmq.Again):
-                self._bulk.send(encode_get(wanted), zmq.DONTWAIT)
+                self._bulk.socket.send(encode_get(wanted), zmq.DONTWAIT)
 
     def redial(self) -> None:
         """Connect again where libzmq has given up. Call it about once a second."""
-        for monitor, socket, address in (
-            (self._control_monitor, self._control, self._endpoint.control),
-            (self._bulk_monitor, self._bulk, self._endpoint.bulk),
-        ):
-            if monitor.is_given_up():
-                socket.disconnect(address)
-                connect(socket, address)
+        for dealer, address in ((self._control, self._endpoint.control), (self._bulk, self._endpoint.bulk)):
+            if dealer.is_given_up():
+                dealer.socket.disconnect(address)
+                connect(dealer.socket, address)
 
     def close(self, linger: int) -> None:
         """Close both connections; control frames that are queued get `linger` milliseconds."""
-        self._control_monitor.close()
-        self._bulk_monitor.close()
         self._control.close(linger)
         self._bulk.close(0)
 
     def _watch_control(self) -> Iterator[Delivery]:
-        for up in self._control_monitor.changes():
+        for up in self._control.changes():
             if up != self._control_up:
                 self._control_up = up
                 yield delivery.link(self.peer, up)
 
     def _watch_bulk(self) -> Iterator[Delivery]:
-        for up in self._bulk_monitor.changes():
+        for up in self._bulk.changes():
             self._bulk_up = up
             for wanted in self._client.ask_again(self.peer) if up else ():
                 self.get(wanted)
@@ -136,7 +113,7 @@ class Link:
     def _read_bulk(self) -> Iterator[Delivery]:
         for _ in range(BATCH):
             # The handler may have closed this link while it was given an object.
-            frames = None if self._bulk.closed else receive(self._bulk)
+            frames = None if self._bulk.socket.closed else receive(self._bulk.socket)
             if frames is None:
                 return
             self._guard.delivered(descriptor_of(frames[-1]))

@@ -8,16 +8,10 @@ import zmq
 from btard.keys import KeyPair
 from btard_transports.delivery import Delivery
 from btard_transports.guard import FloodGuard
-from btard_transports.monitor import Monitor
-from btard_transports.sockets import (
-    FRAME_OVERHEAD,
-    Context,
-    bind,
-    descriptor_of,
-    new_socket,
-    receive,
-    secure_server,
-)
+from btard_transports.limits import Limits
+from btard_transports.monitored import Monitored
+from btard_transports.poll import Action, Watch
+from btard_transports.sockets import Context, bind, descriptor_of, receive, secure_server
 
 
 @attrs.frozen
@@ -36,30 +30,24 @@ class Listener:
     """Listens on `address`; with `keys`, only for authenticated peers. Raises TransportError."""
 
     def __init__(
-        self,
-        context: Context,
-        address: str,
-        keys: KeyPair | None,
-        guard: FloodGuard,
-        *,
-        max_body: int,
-        send_hwm: int,
-        receive_hwm: int,
+        self, context: Context, address: str, keys: KeyPair | None, limits: Limits, guard: FloodGuard
     ) -> None:
         self._guard = guard
-        self._max_body = max_body
-        max_frame = max_body + FRAME_OVERHEAD
-        self.socket = new_socket(
-            context, zmq.ROUTER, max_frame=max_frame, send_hwm=send_hwm, receive_hwm=receive_hwm
-        )
-        self.monitor = Monitor(context, self.socket, guard, receive_hwm * max_frame)
-        if keys is not None:
-            secure_server(self.socket, keys)
+        self._max_body = limits.max_body
+        self._router = Monitored(context, zmq.ROUTER, limits, guard)
+        self.socket = self._router.socket
         try:
+            if keys is not None:
+                secure_server(self.socket, keys)
             bind(self.socket, address)
-        except Exception:
+        except BaseException:
             self.close(0)
             raise
+
+    def register(self, watch: Watch, read: Action) -> None:
+        """Have the loop call `read` when there are messages."""
+        watch.add(self.socket, read)
+        watch.add(self._router.events, self._watch_connections)
 
     def receive(self, limit: int) -> Iterator[Incoming]:
         """Up to `limit` messages that are here."""
@@ -77,16 +65,21 @@ class Listener:
         body = last.bytes if len(frames) == 2 and len(last) <= self._max_body else None
         return Incoming(frames[0].bytes, _key_of(last), descriptor, body)
 
-    def watch_connections(self) -> Iterator[Delivery]:
-        """Tell the guard of new connections; nobody else wants to know."""
-        for _ in self.monitor.changes():
+    def hang_up(self, descriptor: int) -> None:
+        """Close one connection."""
+        # Its first message may be read in the turn in which it was accepted.
+        self._watch_connections()
+        self._guard.close(descriptor)
+
+    def _watch_connections(self) -> Iterator[Delivery]:
+        # The guard is told of new connections; what else happens to them is nobody's business here.
+        for _ in self._router.changes():
             pass
         return iter(())
 
     def close(self, linger: int) -> None:
         """Listen no longer; what is queued for sending gets `linger` milliseconds."""
-        self.monitor.close()
-        self.socket.close(linger)
+        self._router.close(linger)
 
 
 def _key_of(frame: zmq.Frame) -> str | None:

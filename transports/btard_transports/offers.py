@@ -55,7 +55,7 @@ class OfferBook(Generic[Request]):
         return offer.data
 
     def charge(self, digest: bytes, requester: Hashable, size: int) -> bool:
-        """Whether `requester` may be sent `size` more bytes of an offered object; if so, charge them."""
+        """Whether `requester` may be sent `size` more bytes of an object; if so, charge them (NET-9)."""
         offer = self._offers[digest]
         served = offer.served.get(requester, 0) + size
         if served > MAX_SERVINGS * len(offer.data):

@@ -2,29 +2,17 @@
 
 import errno
 import os
-from typing import Final
+from typing import Final, TypeAlias
 
 import zmq
 
 from btard.keys import KeyPair
 from btard_transports.interface import TransportError
-from btard_transports.wire import CHUNK
+from btard_transports.limits import Limits
 from btard_transports.zap import DOMAIN
 
-Context = zmq.Context[zmq.Socket[bytes]]
-Socket = zmq.Socket[bytes]
-
-# What a frame may be longer than its body: CURVE's box, and handshakes on sockets that are sent little.
-FRAME_OVERHEAD: Final = 1024
-MAX_CHUNK_FRAME: Final = CHUNK + FRAME_OVERHEAD
-MAX_SMALL_FRAME: Final = FRAME_OVERHEAD
-
-# High-water marks, in messages for one connection. Sending queues are deep for control, because a full one
-# drops, and receiving queues shallow, because a full one only makes the sender wait.
-CONTROL_SEND_HWM: Final = 1024
-CONTROL_RECEIVE_HWM: Final = 16
-GET_HWM: Final = 1024
-CHUNK_HWM: Final = 16
+Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
+Socket: TypeAlias = zmq.Socket[bytes]
 
 _HANDSHAKE_MS: Final = 3_000  # how long a stranger holds a descriptor, and a refused peer waits
 _HEARTBEAT_MS: Final = 5_000
@@ -33,13 +21,24 @@ _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 2_000
 
 
-def new_socket(context: Context, kind: int, *, max_frame: int, send_hwm: int, receive_hwm: int) -> Socket:
-    """A socket with every limit set (NET-8); `max_frame` in bytes, high-water marks in messages."""
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.MAXMSGSIZE, max_frame)
-    socket.setsockopt(zmq.SNDHWM, send_hwm)
-    socket.setsockopt(zmq.RCVHWM, receive_hwm)
+def open_socket(context: Context, kind: int) -> Socket:
+    """A socket that closes at once; raises TransportError where there are too many."""
+    try:
+        socket = context.socket(kind)
+    except zmq.ZMQError as error:
+        raise TransportError(
+            f"cannot open a socket: {os.strerror(error.errno or 0)}; allow more with: ulimit -n 65536"
+        ) from None
     socket.setsockopt(zmq.LINGER, 0)
+    return socket
+
+
+def limited_socket(context: Context, kind: int, limits: Limits) -> Socket:
+    """A socket with every limit set (NET-8); raises TransportError."""
+    socket = open_socket(context, kind)
+    socket.setsockopt(zmq.MAXMSGSIZE, limits.max_frame)
+    socket.setsockopt(zmq.SNDHWM, limits.send_hwm)
+    socket.setsockopt(zmq.RCVHWM, limits.receive_hwm)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
@@ -71,7 +70,8 @@ def secure_client(socket: Socket, keys: KeyPair, server: str) -> None:
 
 
 def bind(socket: Socket, address: str) -> None:
-    """Listen on tcp://host:port; raises TransportError."""
+    """Listen on tcp://host:port; raises TransportError (NET-10)."""
+    _check_port(address, "listen on")
     try:
         socket.setsockopt(zmq.IPV6, "[" in address)
         socket.bind(address)
@@ -83,6 +83,7 @@ def bind(socket: Socket, address: str) -> None:
 
 def connect(socket: Socket, address: str) -> None:
     """Connect, now or as soon as somebody listens there, to tcp://host:port; raises TransportError."""
+    _check_port(address, "connect to")
     try:
         socket.setsockopt(zmq.IPV6, "[" in address)
         socket.connect(address)
@@ -109,12 +110,19 @@ def port_of(address: str) -> int:
     return int(port) if port.isdecimal() else -1
 
 
+def _check_port(address: str, what: str) -> None:
+    # libzmq takes port 70000 for 70000 - 65536, and port 0 for any.
+    if not 0 < port_of(address) < 65536:
+        raise TransportError(f"cannot {what} {address}: {_FORM}")
+
+
 def _other(error: zmq.ZMQError) -> str:
     if error.errno in (errno.EINVAL, errno.EPROTONOSUPPORT):
-        return "it must be of the form tcp://host:port"
+        return _FORM
     return os.strerror(error.errno or 0)
 
 
+_FORM = "it must be of the form tcp://host:port"
 _ABSENT = "this machine has no such address; bind another one, for instance tcp://0.0.0.0:PORT"
 _BIND_HELP: Final = {
     errno.EADDRINUSE: "another program listens on this port; stop it, or choose another port",

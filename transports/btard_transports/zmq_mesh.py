@@ -49,6 +49,8 @@ from btard_transports.zap import AllowList
 
 # Seconds between looks at overdue requests and at connections that send without end.
 HOUSEKEEPING: Final = 1.0
+# libzmq's own limit is 1023, and a link takes six; open files are limited by the system anyway.
+MAX_SOCKETS: Final = 65_535
 
 
 class ZmqMesh:
@@ -98,6 +100,7 @@ class ZmqMesh:
         self._waker = Waker()
         closing.callback(self._waker.close)
         self._context: Context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
         # Before anything listens: without somebody to ask, libzmq would let everybody in.
         self._allowed = AllowList(self._context, self.me, self.counters)
         closing.callback(self._allowed.join)
