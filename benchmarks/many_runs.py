@@ -68,9 +68,7 @@ def totals(outcomes: Sequence[Outcome], broken: int) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--peers", type=int, default=8)

@@ -122,9 +122,7 @@ class KeyPair:
         except tomllib.TOMLDecodeError as error:
             raise KeyFileError(f"{path} is not a key file: {error}") from None
         if set(table) != {"sign_seed", "curve_secret"} or not all(isinstance(v, str) for v in table.values()):
-            raise KeyFileError(
-                f"{path} is not a key file: it must hold sign_seed and curve_secret, as strings"
-            )
+            raise KeyFileError(f"{path} is not a key file: it must hold sign_seed and curve_secret, as strings")
         try:
             return cls(bytes.fromhex(table["sign_seed"]), table["curve_secret"].encode("ascii"))
         except ValueError as error:

@@ -225,8 +225,6 @@ def _read_peer(number: int, entry: object, problems: list[str]) -> PeerEntry | N
         problems.append(f"[[peers]] number {number} = {shown(entry)}: must be a table")
         return None
     table = _Table(peer_place(number, entry.get("name", "no name")), entry, problems)
-    values: dict[str, Any] = {
-        name: table.take(name, kind) for name, kind in get_type_hints(PeerEntry).items()
-    }
+    values: dict[str, Any] = {name: table.take(name, kind) for name, kind in get_type_hints(PeerEntry).items()}
     table.close()
     return None if None in values.values() else PeerEntry(**values)

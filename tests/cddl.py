@@ -10,9 +10,7 @@ from typing import Any
 import cbor2
 from hypothesis import strategies as st
 
-_TOKEN = re.compile(
-    r'\s*(?:("[^"]*")|(\d+)\.\.(\d+)|(\d+)|(\.size|\.cbor)|([A-Za-z][\w-]*)|([=/,:*()\[\]{}]))'
-)
+_TOKEN = re.compile(r'\s*(?:("[^"]*")|(\d+)\.\.(\d+)|(\d+)|(\.size|\.cbor)|([A-Za-z][\w-]*)|([=/,:*()\[\]{}]))')
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@ def hashed(context: str, *pieces: bytes) -> bytes:
 
 def drawn(context: str, *pieces: bytes, k: int, n: int) -> list[int]:
     """Draws("context"; pieces).sample(k, n), by shuffling a whole list."""
-    stream = blake3(_content(pieces), derive_key_context=f"btard 1 draws {context}").digest(
-        length=8 * (k + 64)
-    )
+    stream = blake3(_content(pieces), derive_key_context=f"btard 1 draws {context}").digest(length=8 * (k + 64))
     words = iter(struct.unpack(f"<{k + 64}Q", stream))
     places = list(range(n))
     for i in range(k):

@@ -168,9 +168,7 @@ def test_a_removed_or_renamed_key_is_named(line: int) -> None:
     assert any(f"{key} is missing" in problem for problem in problems_of(replaced(line, "")))
     renamed = problems_of(replaced(line, LINES[line].replace(key, f"{key}_x", 1)))
     assert any(f"{key} is missing" in problem for problem in renamed)
-    assert any(
-        f"'{key}_x' is unknown" in problem and f"did you mean {key}?" in problem for problem in renamed
-    )
+    assert any(f"'{key}_x' is unknown" in problem and f"did you mean {key}?" in problem for problem in renamed)
 
 
 @pytest.mark.refuses("GEN-1")

@@ -371,9 +371,7 @@ any_cbor = st.recursive(
 
 @pytest.mark.refuses("MSG-1")
 @settings(max_examples=50)
-@given(
-    value=any_cbor, first=st.sampled_from(["message", "pull", "chain"]), rest=st.lists(any_cbor, max_size=5)
-)
+@given(value=any_cbor, first=st.sampled_from(["message", "pull", "chain"]), rest=st.lists(any_cbor, max_size=5))
 def test_any_cbor_is_a_frame_or_refused(value: Any, first: str, rest: list[Any]) -> None:
     for record in (value, [first, value, *rest]):
         data = cbor2.dumps(record, canonical=True)

@@ -100,9 +100,7 @@ def _read_spec(found: Trace, path: Path, prefixes: Mapping[str, str]) -> None:
             found.problems.append(f"{place}: {rule[1]} is a rule already: give this one the next free number")
             continue
         if prefixes.get(rule[1][:3]) != path.name:
-            found.problems.append(
-                f"{place}: the table in spec/README.md names no {rule[1][:3]} for this file"
-            )
+            found.problems.append(f"{place}: the table in spec/README.md names no {rule[1][:3]} for this file")
         levels = sorted({_LEVELS[word] for word in _NORMATIVE.findall(rule[2])})
         found.rules[rule[1]] = Rule(rule[1], path.name, levels[0] if levels else "MUST", rule[2])
 
@@ -183,9 +181,7 @@ def _markers(found: Trace, file: str, text: str) -> Iterator[tuple[str, str]]:
     }
     for call in _rule_markers(tree):
         place = f"{file}:{call.lineno}"
-        names = [
-            arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
-        ]
+        names = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
         if not names or len(names) != len(call.args) or call.keywords:
             found.problems.append(f"{place}: this marker takes rule ids as plain strings, nothing else")
         if id(call) not in carried:
@@ -215,11 +211,7 @@ def _skips(marker: ast.expr) -> bool:
 
 def _mark(node: ast.AST) -> str | None:
     """Return the name in `pytest.mark.name`."""
-    if (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Attribute)
-        and node.value.attr == "mark"
-    ):
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "mark":
         return node.attr
     return None
 

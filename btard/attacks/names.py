@@ -54,7 +54,7 @@ def parse(text: str, from_step: int = 1) -> AttackSpec:
             known = ", ".join(sorted(BUILT_IN))
             raise AttackError(f"no attack is called '{name}'; there are {known}, and FILE.py:Class")
     if at:
-        if not step.isdecimal() or int(step) < 1:
+        if not step.isdecimal() or len(step) > 9 or int(step) < 1:
             raise AttackError(f"attack '{text}': the step after @ must be a number from 1 on")
         from_step = int(step)
     return AttackSpec(name, from_step, tuple(_option(text, pair) for pair in options.split(",") if pair))
@@ -69,12 +69,12 @@ def _option(text: str, pair: str) -> tuple[str, float]:
 
 
 def make_attack(spec: AttackSpec) -> Attack:
-    """Return the attack; imports torch. Raises AttackError for options that it does not take."""
+    """Return the attack; imports torch. Raises AttackError for all that can be wrong with file or options."""
     kind = _load(spec.name)
     try:
         attack: Attack = kind(from_step=spec.from_step, **dict(spec.options))
-    except TypeError as error:
-        raise AttackError(f"attack '{spec}': {error}") from error
+    except Exception as error:  # a user's class may raise anything
+        raise AttackError(f"attack '{spec}': {_in_one_line(error)}") from error
     return attack
 
 
@@ -89,9 +89,16 @@ def _load(name: str) -> Any:
     if found is None or found.loader is None:
         raise AttackError(f"attack '{name}': {path} cannot be imported")
     module_object = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module_object)
+    try:
+        found.loader.exec_module(module_object)
+    except Exception as error:  # a user's file may raise anything
+        raise AttackError(f"attack '{name}': {path} cannot be loaded: {_in_one_line(error)}") from error
     kind = getattr(module_object, class_name, None)
     base = importlib.import_module("btard.attacks.base").Attack
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise AttackError(f"attack '{name}': {path} holds no subclass of Attack called {class_name}")
     return kind
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

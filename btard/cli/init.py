@@ -162,6 +162,4 @@ def _report(path: Path, genesis: RunFile) -> None:
     print(f"wrote {path}: {parameters.steps} steps of {genesis.task.name}, {parameters.dimension} parameters")
     print(f"peers   {peers}{more}; f_max {parameters.f_max}")
     print(f"run id  {genesis.run_id.hex()}")
-    print(
-        f"Send {path} to every peer, and compare run ids. Each peer: btard check --run {path} --key ITS.key"
-    )
+    print(f"Send {path} to every peer, and compare run ids. Each peer: btard check --run {path} --key ITS.key")

@@ -41,9 +41,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_option(
-        parser, "--out", "file for the secret keys; must not exist", Path, required=True, metavar="FILE"
-    )
+    add_option(parser, "--out", "file for the secret keys; must not exist", Path, required=True, metavar="FILE")
     add_option(parser, "--name", "the peer's name; else that of the file")
     where = "where the other peers reach this one"
     add_option(parser, "--control", f"{where} with messages", address, metavar="tcp://HOST:PORT")

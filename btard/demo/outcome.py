@@ -58,9 +58,7 @@ class Outcome:
 
     def ban_of(self, peer: int) -> Expulsion | None:
         """Return how a peer was banned; None if it was not."""
-        found = (
-            expulsion for expulsion in self.expelled if expulsion.peer == peer and expulsion.kind == "ban"
-        )
+        found = (expulsion for expulsion in self.expelled if expulsion.peer == peer and expulsion.kind == "ban")
         return next(found, None)
 
 
@@ -82,9 +80,7 @@ def outcome_of(state: RunState, run_id: str, seconds: float) -> Outcome:
         digests={peer: s.digest if s.failure is None else None for peer, s in summaries.items()},
         failures={member.index: member.failure for member in state.honest if member.failure is not None},
         bulk_per_step=_mean(summary.bulk_bytes / max(1, summary.steps) for summary in summaries.values()),
-        control_per_step=_mean(
-            summary.control_bytes / max(1, summary.steps) for summary in summaries.values()
-        ),
+        control_per_step=_mean(summary.control_bytes / max(1, summary.steps) for summary in summaries.values()),
         observer=observer.index,
     )
 

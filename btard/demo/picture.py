@@ -151,9 +151,7 @@ def _mark_bans(axes: Axes, main: Outcome) -> None:
     for place, expulsion in enumerate([*late, *reversed(early)]):
         top, end = height_at(main.accuracies, expulsion.step), 0.78 - 0.08 * (place % 9)
         axes.vlines(expulsion.step, end, top, color=_INK, linewidth=1.0, zorder=5)
-        axes.plot(
-            expulsion.step, top, marker="X", markersize=12, color=_INK, markeredgecolor="white", zorder=7
-        )
+        axes.plot(expulsion.step, top, marker="X", markersize=12, color=_INK, markeredgecolor="white", zorder=7)
         axes.annotate(
             _ban_words(main, expulsion, len(gone) <= _FEW),
             (expulsion.step, end),
@@ -170,9 +168,7 @@ def _ban_words(main: Outcome, gone: Expulsion, full: bool) -> str:
     attack = main.attacks.get(gone.peer)
     who = f"peer-{gone.peer} ({attack.name if attack else 'honest!'})"
     return (
-        f"{who} {gone.verb} in step {gone.step} by {gone.rule}"
-        if full
-        else f"peer-{gone.peer} by {gone.rule}"
+        f"{who} {gone.verb} in step {gone.step} by {gone.rule}" if full else f"peer-{gone.peer} by {gone.rule}"
     )
 
 

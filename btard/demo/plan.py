@@ -79,7 +79,7 @@ class Plan:
     def parameters(self, variant: Variant, dimension: int) -> Parameters:
         """Return what the protocol computes with.
 
-        Without defence, the aggregate is the plain mean and nothing is checked (spec AGG-5).
+        Without defence, the aggregate is the plain mean and nothing is checked (spec AGG-4).
         """
         parameters = Parameters(
             steps=self.steps,
@@ -92,9 +92,7 @@ class Plan:
             alarm_window=20,
         )
         return (
-            parameters
-            if variant is not Variant.UNDEFENDED
-            else evolve(parameters, tau=math.inf, validators=0)
+            parameters if variant is not Variant.UNDEFENDED else evolve(parameters, tau=math.inf, validators=0)
         )
 
 

@@ -24,9 +24,7 @@ MODEL: Final = "model.safetensors"
 PICTURES: Final = ("comparison.png", "comparison.svg")
 _MADE: Final = (*(variant.value for variant in Variant), SUMMARY, MODEL, *PICTURES, MARKER)
 
-_MARKER_TEXT: Final = (
-    "Made by `btard demo`, which replaces its own files in this folder when it runs again.\n"
-)
+_MARKER_TEXT: Final = "Made by `btard demo`, which replaces its own files in this folder when it runs again.\n"
 
 # One busy machine: eight processes share two processors. No phase took longer than 1.3 s where four times as
 # many programs wanted to run as there were processors. The bounds on computing cost nothing unless a peer

@@ -17,7 +17,7 @@ HARM: Final = 0.3  # accuracy below which the attack has ruined a model
 RECOVERY_STEPS: Final = 30  # after the last ban
 # Rules of the specification that a cheat breaks. A sign_flip also accuses its validator, falsely: as an
 # aggregator it holds its own false part, which the recomputed gradient does not fit.
-BROKEN_RULES: Final = {"sign_flip": ("VER-1", "VER-6"), "bad_aggregate": ("VER-4",)}
+BROKEN_RULES: Final = {"sign_flip": ("VER-1",), "bad_aggregate": ("VER-4",)}
 
 
 @frozen
@@ -59,9 +59,7 @@ def _each_cheat(main: Outcome) -> Iterator[Finding]:
             yield Finding(f"{who} was not banned within {main.steps} steps", False)
             continue
         lag = ban.step - attack.from_step
-        after = (
-            f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
-        )
+        after = f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
         text = f"{who}: banned in step {ban.step}, {after}, by {by_rule(ban)}"
         broken = BROKEN_RULES.get(attack.name, (ban.rule,))
         if ban.rule not in broken:
@@ -106,9 +104,7 @@ def _accuracies(outcomes: Mapping[Variant, Outcome]) -> Iterator[Finding]:
     assert main is not None
     yield Finding(f"test accuracy with BTARD under attack: {shown(main.accuracy)}")
     if free is not None:
-        goal = (
-            "" if (free.accuracy or 0.0) >= ATTACK_FREE_GOAL else f" (below {ATTACK_FREE_GOAL}: few steps?)"
-        )
+        goal = "" if (free.accuracy or 0.0) >= ATTACK_FREE_GOAL else f" (below {ATTACK_FREE_GOAL}: few steps?)"
         yield Finding(f"test accuracy without attack: {shown(free.accuracy)}{goal}")
         yield from _interrupted(free)
         yield _cost(main, free)

@@ -30,9 +30,7 @@ def bulk_of_part(turn: Turn, name: Digest, part: int) -> Bulk:
 
 def parts_of(turn: Turn, part: int) -> tuple[Bulk, ...]:
     """Return what the contributors committed to of one part, in roster order; COMMIT must have been left."""
-    return tuple(
-        bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in turn.at.contributors
-    )
+    return tuple(bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in turn.at.contributors)
 
 
 def bulk_of_claim(turn: Turn, claim: Claim) -> tuple[Bulk, ...]:

@@ -27,9 +27,7 @@ def gradient_seed(run: bytes, election: bytes, step: int, peer: int) -> bytes:
     return digest("gradient seed", run, election, _number(step), _number(peer))
 
 
-def assign_parts(
-    run: bytes, election: bytes, epoch: int, step: int, roster: Sequence[int]
-) -> tuple[int, ...]:
+def assign_parts(run: bytes, election: bytes, epoch: int, step: int, roster: Sequence[int]) -> tuple[int, ...]:
     """Return the aggregator of each part: a permutation of the roster (spec ELE-2)."""
     draws = Draws("assignment", run, election, _number(epoch), _number(step))
     return tuple(roster[place] for place in draws.permutation(len(roster)))

@@ -47,7 +47,9 @@ def _pursue(turn: Turn, envelope: Envelope) -> None:
     delay = timing.t_judge_disputed if at.disputed else timing.t_judge
     turn.timer(delay, "judge", turn.state.epoch, at.number, envelope.author)
     if claim.object:
+        # Say to all that it can be had here: the accuser may serve it to some only (spec AGR-8).
         turn.emit(fx.Offer(claim.object, None))
+        turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
     if claim in at.judging:
         _vote(turn, envelope, claim)
     elif f"judge {claim}" not in at.asked:

@@ -16,7 +16,7 @@ class Parameters:
     """What the protocol computes with; floats are finite unless said otherwise.
 
     ``tau`` is CenteredClip's radius per part and may be ``inf``, which makes the aggregate the plain mean
-    and every numeric check vacuous (spec AGG-5): the undefended baseline, not a setting for real runs.
+    and every numeric check vacuous (spec AGG-4): the undefended baseline, not a setting for real runs.
     """
 
     steps: int  # training steps 1..steps; step 0 only draws shared randomness

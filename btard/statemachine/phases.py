@@ -348,7 +348,9 @@ def begin_step(
     turn: Turn, number: int, views: tuple[Digest, ...], trigger: Trigger, at_the_end: Trigger
 ) -> None:
     """Enter COMMIT of step ``number``, or DONE after the last."""
+    finished = turn.at.asked & {"finished"}  # an epoch may end after the last step, too
     next_step(turn, number, views)
+    turn.set_step(asked=finished)
     if number > turn.config.parameters.steps:
         turn.move(at_the_end, Phase.DONE)
         turn.sign(Enter(number, int(Phase.COMMIT)))
@@ -401,8 +403,9 @@ def applied(turn: Turn, step: int, digest: Digest) -> None:
 
 def _finish(turn: Turn) -> None:
     if turn.state.phase is Phase.DONE and turn.state.model_step == turn.at.number:
-        turn.emit(fx.Finished(turn.state.model_digest))
-        _ask(turn, "finished")
+        if "finished" not in turn.at.asked:
+            turn.emit(fx.Finished(turn.state.model_digest))
+            _ask(turn, "finished")
         release(turn)
 
 

@@ -114,8 +114,7 @@ class Backend:
         elif request.audit is not None:
             pieces = self.recomputed(request.audit)
             own = [
-                plain(piece, tau, sketcher, self.start(part, len(pieces)))
-                for part, piece in enumerate(pieces)
+                plain(piece, tau, sketcher, self.start(part, len(pieces))) for part, piece in enumerate(pieces)
             ]
         return cp.Sketched(
             sketches=b"".join(entry.packed_rows() for entry in own),

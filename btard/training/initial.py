@@ -29,9 +29,7 @@ def initialise_(module: nn.Module, seed: bytes) -> None:
     """
     for name, parameter in module.named_parameters():
         if not parameter.is_floating_point():
-            raise TypeError(
-                f"parameter {name} is {parameter.dtype}; only floating-point parameters can be set"
-            )
+            raise TypeError(f"parameter {name} is {parameter.dtype}; only floating-point parameters can be set")
         with torch.no_grad():
             if parameter.ndim >= 2:
                 parameter.copy_(_uniform(parameter, name, seed))

@@ -56,9 +56,7 @@ def _check_device(device: str) -> None:
     if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise TaskError(f"device is {device!r}; it must be cpu, cuda or cuda:NUMBER")
     if kind == "cuda" and int(index or 0) >= (count := torch.cuda.device_count()):
-        raise TaskError(
-            f"device is {device}, but torch {torch.__version__} finds {count} GPUs on this machine"
-        )
+        raise TaskError(f"device is {device}, but torch {torch.__version__} finds {count} GPUs on this machine")
 
 
 def _task_class(name: str, base_dir: Path) -> "type[Task]":

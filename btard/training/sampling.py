@@ -26,9 +26,7 @@ def batch_indices(seed: bytes, examples: int, batch_size: int) -> torch.Tensor:
     """
     check_seed(seed)
     if not 1 <= batch_size <= examples:
-        raise ValueError(
-            f"batch_size is {batch_size}; it must be from 1 to the number of examples, {examples}"
-        )
+        raise ValueError(f"batch_size is {batch_size}; it must be from 1 to the number of examples, {examples}")
     return torch.tensor(Draws("batch", seed).sample(batch_size, examples), dtype=torch.int64)
 
 

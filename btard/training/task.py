@@ -145,9 +145,7 @@ class Task(ABC):
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         if vector.shape != (self.dimension,):
-            raise ValueError(
-                f"a vector for this model has shape [{self.dimension}], not {list(vector.shape)}"
-            )
+            raise ValueError(f"a vector for this model has shape [{self.dimension}], not {list(vector.shape)}")
         pieces = torch.split(vector.detach(), [p.numel() for p in self._trained])
         return [piece.view(p.shape) for p, piece in zip(self._trained, pieces, strict=True)]
 

@@ -14,9 +14,7 @@ def keygen(folder: Path, name: str, control: str, bulk: str) -> Path:
     """Make a peer's keys, and a file with what was printed."""
     fragment = folder / f"{name}.toml"
     with fragment.open("w") as out, redirect_stdout(out):
-        assert (
-            main(["keygen", "--out", str(folder / f"{name}.key"), "--control", control, "--bulk", bulk]) == 0
-        )
+        assert main(["keygen", "--out", str(folder / f"{name}.key"), "--control", control, "--bulk", bulk]) == 0
     return fragment
 
 

@@ -50,9 +50,7 @@ def example(peers: int = 4) -> RunFile:
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 digests = st.binary(min_size=32, max_size=32)
 texts = st.text(st.characters(exclude_categories=("C", "Z")) | st.sampled_from(" \"'\\#"), max_size=100)
-hosts = st.sampled_from(
-    ["127.0.0.1", "[::1]", "[2001:db8::7]", "localhost", "peer-7.example.org", "10.1.2.3"]
-)
+hosts = st.sampled_from(["127.0.0.1", "[::1]", "[2001:db8::7]", "localhost", "peer-7.example.org", "10.1.2.3"])
 options = st.dictionaries(
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True).filter(
         lambda name: name not in RESERVED_OPTIONS

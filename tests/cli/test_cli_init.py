@@ -95,13 +95,9 @@ def test_a_peer_that_stands_twice_is_named(folder: Path, capsys: pytest.CaptureF
     assert "name = 'bob' stands 2 times" in capsys.readouterr().err
 
 
-def test_a_placeholder_that_nobody_filled_in_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_placeholder_that_nobody_filled_in_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bob = folder / "bob.toml"
-    bob.write_text(
-        re.sub(r"^control = .*", 'control = "tcp://HOST:PORT"', bob.read_text(), flags=re.MULTILINE)
-    )
+    bob.write_text(re.sub(r"^control = .*", 'control = "tcp://HOST:PORT"', bob.read_text(), flags=re.MULTILINE))
     os.remove(folder / "run.toml")
     assert init(folder) == 1
     assert "bob.toml: [[peers]] number 1 ('bob') control = 'tcp://HOST:PORT'" in capsys.readouterr().err

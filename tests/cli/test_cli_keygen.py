@@ -36,9 +36,7 @@ def test_two_peers_get_different_keys(tmp_path: Path, capsys: pytest.CaptureFixt
     assert one.curve_public != two.curve_public
 
 
-def test_without_addresses_it_says_what_to_fill_in(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_addresses_it_says_what_to_fill_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keygen", "--out", str(tmp_path / "bob.key")]) == 0
     out, err = capsys.readouterr()
     assert 'name = "bob"' in out

@@ -41,9 +41,7 @@ def test_three_runs_are_compared(tmp_path: Path) -> None:
     accuracy = sum(1 - 1 / (1 + step) for step in range(16, 21)) / 5
     assert found["accuracy"] == pytest.approx(dict.fromkeys(("btard", "attack_free", "undefended"), accuracy))
     assert found["bytes_per_step"]["bulk"] == 1000
-    assert found["bytes_per_step"]["control"] == pytest.approx(
-        sum(10 * (1 + p) for p in HONEST) / 3, abs=0.05
-    )
+    assert found["bytes_per_step"]["control"] == pytest.approx(sum(10 * (1 + p) for p in HONEST) / 3, abs=0.05)
     assert status(findings(outcomes)) == 0
     assert re.search(rf"peer-{CHEAT} \(sign_flip\) banned in step 8 by VER-1: broke VER-1", printed)
     assert printed.index("Run 1 of 3") < printed.index("Run 2 of 3") < printed.index("Run 3 of 3")

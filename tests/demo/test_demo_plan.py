@@ -34,9 +34,7 @@ def test_by_default_three_of_eight_cheat_from_step_60_on() -> None:
 
 
 @given(st.integers(4, 40), st.integers(10, 1000), st.integers(0, 10**9))
-def test_any_number_of_peers_gets_as_many_default_cheats_as_it_bears(
-    peers: int, steps: int, seed: int
-) -> None:
+def test_any_number_of_peers_gets_as_many_default_cheats_as_it_bears(peers: int, steps: int, seed: int) -> None:
     plan = plan_with(peers=peers, steps=steps, seed=seed)
     assert len(plan.attacks) == min(3, bearable(peers, 1))
     assert sorted({*plan.honest, *plan.attacks}) == list(range(peers))

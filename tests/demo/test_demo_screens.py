@@ -43,9 +43,7 @@ def busy(peers: int = 8, bans: int = 3) -> RunState:
         state.now += 0.3
         for peer in range(peers):
             state.apply(peer, Event("phase", {"phase": "VALIDATE", "epoch": 0, "step": step}))
-            state.apply(
-                peer, Event("progress", {"step": step, "loss": 12345.6 / step, "accuracy": step / 100})
-            )
+            state.apply(peer, Event("progress", {"step": step, "loss": 12345.6 / step, "accuracy": step / 100}))
     for peer in list(plan.attacks)[:bans]:
         state.apply(plan.honest[0], Event("expelled", gone(peer, 60) | {"reason": "a long story " * 20}))
     state.apply(plan.honest[0], Event("mismatch", {"reason": "another torch " * 20}))
@@ -84,9 +82,7 @@ def test_the_live_view_follows_the_run() -> None:
     assert isinstance(console.file, io.StringIO)
     printed = console.file.getvalue()
     assert printed.index("nobody has been banned") < printed.index(f"peer-{BAD} banned in step 60")
-    assert (
-        printed.count("\x1b[?25l") == printed.count("\x1b[?25h") == 1
-    )  # the cursor is hidden, and comes back
+    assert printed.count("\x1b[?25l") == printed.count("\x1b[?25h") == 1  # the cursor is hidden, and comes back
 
 
 def test_only_a_terminal_gets_the_live_view() -> None:

@@ -33,7 +33,7 @@ def test_eight_processes_train_and_ban_the_cheats(tmp_path: Path) -> None:
     assert bans[bad] == (START, "VER-4", "ban"), report
     # a sign_flip is caught by chance: within these few steps perhaps not, but for nothing else either
     caught = {(rule, kind) for peer, (_, rule, kind) in bans.items() if peer != bad}
-    assert caught <= {("VER-1", "ban"), ("VER-6", "ban")}, report
+    assert caught <= {("VER-1", "ban")}, report
     assert done.returncode == (0 if len(bans) == 3 else 1), report
     with safe_open(out / "model.safetensors", framework="numpy") as model:
         assert list(model.keys())

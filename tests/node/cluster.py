@@ -32,7 +32,6 @@ from btard.training.task import Task
 from btard_transports.memory import MemoryNetwork
 from tests.training.toy_task import Toy
 
-LATENCY = (0.001, 0.01)  # seconds
 TIMES = ("c_commit", "c_aggregate", "c_reveal", "c_validate", "c_accuse", "c_judge", "c_publish")
 TIMING = Timing.derive(delta=100, delta_bulk=200, **dict.fromkeys(TIMES, 100))
 PATIENCE = 3600.0  # seconds of virtual time
@@ -144,6 +143,7 @@ class Cluster:
     attacks: Mapping[int, str] = field(factory=dict)
     tampers: Mapping[int, Tamper] = field(factory=dict)
     parameters: Mapping[str, Any] = field(factory=dict)
+    latency: tuple[float, float] = (0.001, 0.01)  # seconds
     compute_time: float = 0.001
     genesis: RunFile = field(init=False)
     network: MemoryNetwork = field(init=False)
@@ -155,7 +155,7 @@ class Cluster:
     def __attrs_post_init__(self) -> None:
         torch.set_num_threads(1)
         self.genesis = run_file(self.make_task(), self.peers, self.steps, self.seed, **self.parameters)
-        self.network = MemoryNetwork(self.seed, LATENCY, compute_time=self.compute_time)
+        self.network = MemoryNetwork(self.seed, self.latency, compute_time=self.compute_time)
         for me in range(self.peers):
             self._add(me)
 

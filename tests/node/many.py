@@ -10,6 +10,7 @@ import argparse
 import random
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 
 from btard.statemachine.messages import ClaimKind
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = ", ".join(f"{out['peer']} {out['rule']}" for out in cluster.expelled()) or "nobody"
         except AssertionError as error:
             failed += 1
-            outcome = f"FAILED: {error!s:.200}"
+            outcome = f"FAILED: {traceback.extract_tb(error.__traceback__)[-1].line}"
         cheats = {**cluster.attacks, **dict.fromkeys(cluster.tampers, "lies")}
         print(f"seed {seed}: {cheats}; expelled: {outcome} ({time.monotonic() - start:.1f} s)", flush=True)
     print(f"{failed} of {chosen.seeds} runs failed")

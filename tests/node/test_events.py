@@ -13,8 +13,6 @@ from btard.errors import BtardError
 from btard.node.events import EventLog, json_logger
 
 
-
-
 def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 

@@ -15,6 +15,7 @@ from tests.node.hostile import structures
 
 MINE = Hello("0.1.0", bytes(32), b"m" * 32, b"c" * 32, {"torch": "2.13.0", "device": "a", "threads": 1})
 
+
 @pytest.mark.shows("GEN-7")
 @given(
     st.builds(

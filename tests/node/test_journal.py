@@ -88,7 +88,7 @@ def test_nobody_signs_over_an_earlier_start(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     written(path, 1)
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="earlier start.*new run.*--out"):
+    with pytest.raises(JournalError, match=r"earlier start.*new run.*--out"):
         Journal(path, RUN, KEY)
     assert path.read_bytes() == before
     journal = Journal(tmp_path / "open", RUN, KEY)  # in use by another process, or it was killed
@@ -117,7 +117,7 @@ def test_every_changed_byte_is_noticed(tmp_path: Path, flip: int) -> None:
         if len(MAGIC) <= place < len(MAGIC) + 64:
             assert read_journal(path)[:2] != (RUN, KEY)  # another run or key than the reader's own
         else:
-            with pytest.raises(JournalError, match="is no journal|torn or changed at byte"):
+            with pytest.raises(JournalError, match=r"is no journal|torn or changed at byte"):
                 read_journal(path)
 
 
@@ -133,7 +133,7 @@ def test_every_torn_end_is_noticed(tmp_path: Path) -> None:
         if length in ends:
             assert read_journal(path)[2] == ends[length]
         else:
-            with pytest.raises(JournalError, match="is no journal|torn or changed at byte"):
+            with pytest.raises(JournalError, match=r"is no journal|torn or changed at byte"):
                 read_journal(path)
 
 
@@ -177,5 +177,5 @@ def test_a_journal_that_cannot_be_begun_is_an_error_of_one_line(tmp_path: Path, 
         Journal(tmp_path / "journal", RUN, KEY)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "journal").exists()
-    with pytest.raises(JournalError, match="cannot write the journal.*No such file"):
+    with pytest.raises(JournalError, match=r"cannot write the journal.*No such file"):
         Journal(tmp_path / "missing" / "journal", RUN, KEY)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from btard.hashing import digest
 from btard.node.hello import Hello, encode_hello
-from btard.statemachine.messages import Accuse, Body, Commit, Enter, Envelope, Late, Pull, Reveal, Vote
+from btard.statemachine.messages import Accuse, Body, Commit, Enter, Late, Pull, Reveal, Vote
 from btard.wire import encode_frame, encode_payload, make_envelope, max_frame, signed_content
 from tests.node.cluster import Cluster, key
 from tests.node.hostile import structures

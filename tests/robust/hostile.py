@@ -35,6 +35,4 @@ def vectors(draw: st.DrawFn, max_peers: int = 16) -> list[Tensor]:
 
 
 SCALES = st.one_of(st.just(0), st.integers(-3, 3), st.integers(-38, 38))
-RADII = st.one_of(
-    st.just(1.0), st.floats(-5, 5).map(lambda e: 10.0**e), st.sampled_from([1e-30, 1e30, 1e300])
-)
+RADII = st.one_of(st.just(1.0), st.floats(-5, 5).map(lambda e: 10.0**e), st.sampled_from([1e-30, 1e30, 1e300]))

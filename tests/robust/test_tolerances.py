@@ -178,7 +178,7 @@ def test_longer_rows_and_numbers_that_are_none_are_malformed(length: float, norm
     assert malformed_row(length, norm, tau)
 
 
-@pytest.mark.shows("AGG-5")
+@pytest.mark.shows("AGG-4")
 @given(NORMS, LENGTHS)
 def test_without_clipping_no_aggregate_and_no_sum_is_disputed(norms: list[float], length: float) -> None:
     assert nu(norms, length, math.inf) == math.inf

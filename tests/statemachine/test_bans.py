@@ -164,7 +164,7 @@ def false_scalars_claim(world: World, peer: int) -> Claim | None:
 @pytest.mark.refuses("VER-6")
 @pytest.mark.shows("VER-13")
 def test_a_false_claim_bans_its_author() -> None:
-    world = play(4, 8, {1: byz.claiming(2, false_scalars_claim)})
+    world = play(4, 12, {1: byz.claiming(2, false_scalars_claim)})
     assert expelled(world) == [(1, "VER-6", "ban")]
     judgements = [e for e in world.of(fx.Compute, 0) if isinstance(e.request, Judge)]
     assert len(judgements) == 1

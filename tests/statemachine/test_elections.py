@@ -139,12 +139,7 @@ def fails_as(role: str, kind: type[Body]) -> Tamper:
 
     def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         mine = peer in [getattr(pair, role) for pair in world.states[peer].at.pairs]
-        if (
-            mine
-            and isinstance(effect, fx.Send)
-            and isinstance(effect.frame, Envelope)
-            and effect.frame.message
-        ):
+        if mine and isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
             said = effect.frame.message
             if said.author == peer and isinstance(said.body, kind):
                 return (evolve(effect, frame=byz.sign(world.configs[peer], peer, b"\xff")),)
@@ -264,12 +259,7 @@ def test_who_was_not_drawn_cannot_accuse_as_a_validator() -> None:
 def contributes_as_validator(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
     if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
         said = effect.frame.message
-        if (
-            said.author == peer
-            and isinstance(said.body, Commit)
-            and said.body.step > 1
-            and not said.body.parts
-        ):
+        if said.author == peer and isinstance(said.body, Commit) and said.body.step > 1 and not said.body.parts:
             more = evolve(said.body, parts=(bytes(32),) * len(world.states[peer].roster))
             return (evolve(effect, frame=byz.forge(world.configs[peer], said.epoch, more)),)
     return (effect,)

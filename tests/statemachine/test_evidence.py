@@ -43,9 +43,7 @@ def by(author: int, body: Body, epoch: int = 1) -> Envelope:
     return byz.forge(CONFIGS[author], epoch, body)
 
 
-def proven(
-    kind: EvidenceKind, subject: int, envelopes: Sequence[Envelope], state: State | None = None
-) -> bool:
+def proven(kind: EvidenceKind, subject: int, envelopes: Sequence[Envelope], state: State | None = None) -> bool:
     return proves(CONFIGS[0], state or state_in(), Evidence(kind, subject, tuple(envelopes)))
 
 

@@ -43,6 +43,13 @@ class Growing(Oracle):
         return result
 
 
+def own(effect: fx.Effect, peer: int) -> tuple[tuple[int, ...], Body | None]:
+    """Return receivers and body of what ``peer`` sends of its own, if that is what the effect does."""
+    if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.author == peer:
+        return effect.to, effect.frame.message.body if effect.frame.message else None
+    return (), None
+
+
 def chained(*tampers: Tamper) -> Tamper:
     """Tamper in all these ways, one after the other."""
 
@@ -118,7 +125,7 @@ class Noting(Growing):
 def accuses_at_once(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
     """On entering ACCUSE of step 2: raise a claim that anybody may raise on a disputed part."""
     at, epoch = world.states[peer].at, world.states[peer].epoch
-    body = effect.frame.message.body if _is_own(effect, peer) else None  # type: ignore[union-attr]
+    to, body = own(effect, peer)
     if not isinstance(body, Enter) or (body.step, body.entered) != (2, int(Phase.ACCUSE)):
         return () if isinstance(body, Accuse) and body.step == 2 and epoch == 0 else (effect,)
     part = next(part for part in at.disputed if at.aggregators[part] != peer)
@@ -126,11 +133,7 @@ def accuses_at_once(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.E
     assert at.secrets is not None
     secret = at.secrets.election
     said = Accuse(2, at.views[-1], secret.value, secret.salt, claim)
-    return effect, fx.Send(effect.to, byz.forge(world.configs[peer], epoch, said))  # type: ignore[union-attr]
-
-
-def _is_own(effect: fx.Effect, peer: int) -> bool:
-    return isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.author == peer
+    return effect, fx.Send(to, byz.forge(world.configs[peer], epoch, said))
 
 
 @pytest.mark.shows("VER-13", "AGR-3")
@@ -151,15 +154,15 @@ def test_a_part_published_to_its_aggregator_alone_reaches_all(seed: int) -> None
 
     def to_aggregators(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         at = world.states[peer].at
-        if _is_own(effect, peer) and isinstance(body := effect.frame.message.body, Publish):  # type: ignore
-            receiver = at.aggregators[body.part]
-            return (effect if receiver == peer else evolve(effect, to=(receiver,)),)
+        _, body = own(effect, peer)
+        if isinstance(effect, fx.Send) and isinstance(body, Publish) and at.aggregators[body.part] != peer:
+            return (fx.Send((at.aggregators[body.part],), effect.frame),)
         return (effect,)
 
     def refuses(source: int, asker: int, name: bytes) -> bool:
         at = world.states[3].at
-        own = at.own_parts and name == at.own_parts[at.aggregators.index(3)]
-        return source == 3 and world.states[asker].phase is Phase.ACCUSE and not own
+        mine = at.own_parts and name == at.own_parts[at.aggregators.index(3)]
+        return source == 3 and world.states[asker].phase is Phase.ACCUSE and not mine
 
     world = world_of(4, seed, to_aggregators, Growing(), validators=0)
     world.refuses = refuses
@@ -175,7 +178,8 @@ def test_who_copies_a_hash_must_publish_all_the_same(seed: int) -> None:
 
     def copy(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         state = world.states[peer]
-        if not _is_own(effect, peer) or state.at.number != 2 or state.epoch or state.last is None:
+        _, said = own(effect, peer)
+        if said is None or state.at.number != 2 or state.epoch or state.last is None:
             return (effect,)
         config, at = world.configs[peer], state.at
         seed_of_0 = gradient_seed(config.run, state.last.election_value, 2, 0)
@@ -189,18 +193,19 @@ def test_who_copies_a_hash_must_publish_all_the_same(seed: int) -> None:
             world.schedule(0, peer, Held(parts[mine], part_size(64, 4, mine)))
             return evolve(body, parts=tuple(parts))
 
-        body = effect.frame.message.body  # type: ignore[union-attr]
-        return () if isinstance(body, Publish) else byz.lying(Commit, 2, change)(world, peer, effect)
+        return () if isinstance(said, Publish) else byz.lying(Commit, 2, change)(world, peer, effect)
 
     world = world_of(4, seed, copy, Growing(), validators=0)
     assert finish(world) == [(3, "remove")]
     assert copied
 
 
-def hidden_claim(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
-    """Accuse peer 0 as early as can be, and say at once that there was no verdict."""
+def hidden_claim(
+    world: World, peer: int, effect: fx.Effect, told: Iterable[int] = range(3), delay: int = 1
+) -> Iterable[fx.Effect]:
+    """Accuse peer 0 as early as can be before ``told``, and say at once that there was no verdict."""
     state = world.states[peer]
-    body = effect.frame.message.body if _is_own(effect, peer) else None  # type: ignore[union-attr]
+    _, body = own(effect, peer)
     if state.epoch or not isinstance(body, Enter | Accuse) or body.step != 2:
         return (effect,)
     if isinstance(body, Accuse):
@@ -217,9 +222,10 @@ def hidden_claim(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effe
     config = world.configs[peer]
     accusation = byz.forge(config, 0, Accuse(2, state.at.views[-1], secret.value, secret.salt, claim))
     nothing = byz.forge(config, 0, NoVerdict(2, peer, accusation.hash))
+    for receiver in told:
+        world.schedule(delay, receiver, Received(peer, accusation))
     for receiver in range(peer):
-        world.schedule(1, receiver, Received(peer, accusation))
-        world.schedule(1, receiver, Received(peer, nothing))
+        world.schedule(delay, receiver, Received(peer, nothing))
     return (effect,)
 
 
@@ -232,8 +238,19 @@ def test_a_claim_hidden_from_one_is_judged_by_all(seed: int) -> None:
     the honest accused would be removed along with its accuser.
     """
     world = world_of(4, seed, chained(byz.to_some(Validate, 2, [0, 1]), hidden_claim), validators=0)
-    world.refuses = lambda source, asker, name: (source, asker) == (3, 2) and (
-        world.states[2].at.phase is not Phase.REDUCE
+    world.refuses = lambda source, asker, name: (
+        (source, asker) == (3, 2) and (world.states[2].at.phase is not Phase.REDUCE)
+    )
+    assert finish(world) == [(3, "ban")]
+
+
+@pytest.mark.shows("VER-13", "VER-15", "AGR-8")
+@pytest.mark.parametrize("seed", range(3))
+def test_who_passed_a_claim_on_learns_who_holds_its_object(seed: int) -> None:
+    """Peer 2 hears of the claim from the accuser alone, who does not serve it; nobody sends it back to peer 2."""
+    world = world_of(4, seed, lambda *of: hidden_claim(*of, told=[2], delay=150), validators=0)
+    world.refuses = lambda source, asker, name: (
+        (source, asker) == (3, 2) and (world.states[2].at.phase is not Phase.REDUCE)
     )
     assert finish(world) == [(3, "ban")]
 
@@ -246,7 +263,7 @@ def test_a_validator_that_publishes_a_part_is_ignored(seed: int) -> None:
 
     def publish(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         at = world.states[peer].at
-        body = effect.frame.message.body if _is_own(effect, peer) else None  # type: ignore[union-attr]
+        _, body = own(effect, peer)
         if isinstance(body, Enter) and at.disputed and peer not in at.contributors:
             said.append(peer)
             late = byz.forge(world.configs[peer], 0, Publish(at.number, at.disputed[-1]))

@@ -34,7 +34,8 @@ def settings() -> Parameters:
 def orthogonal(vector: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
     for other in others:
         vector = vector - other * (vector @ other) / (other @ other)
-    return vector / vector.norm()
+    unit: torch.Tensor = vector / vector.norm()
+    return unit
 
 
 class Case:

@@ -8,6 +8,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from btard.robust.encoding import SKETCH_SIZE
 from btard.statemachine import effects as fx
 from btard.statemachine.effects import Verdict
 from btard.statemachine.events import Fired, Received
@@ -28,11 +29,12 @@ from btard.statemachine.messages import (
     Late,
     PhaseBody,
     Reveal,
+    Validate,
     Vote,
 )
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
-from btard.wire import class_content
+from btard.wire import class_content, decode_frame, encode_frame, max_payload
 from fuzz import byzantine as byz
 from fuzz.world import Tamper, World, configs
 from tests.reference import hashed, number
@@ -521,3 +523,45 @@ def test_an_accomplice_that_hides_or_bends_the_agreement_saves_nobody(
     world = finish(world_of(5, seed, tamper))
     assert [(peer, kind) for peer, _, kind in expelled(world)] == [(4, "ban")]
     assert world.states[0].roster == (0, 1, 2, 3)
+
+
+# -- sizes ----------------------------------------------------------------------------------------------
+
+
+def largest_garbage(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+    """Sign as many bytes as a payload may have, in place of REVEAL of step 2, and show them to peer 0 only."""
+    if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
+        body = effect.frame.message.body
+        if effect.frame.author == peer and isinstance(body, Reveal) and body.step == 2:
+            payload = b"\xff" * max_payload(len(world.configs))
+            return (fx.Send((0,), byz.sign(world.configs[peer], peer, payload)),)
+    return (effect,)
+
+
+def largest_pair(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+    """Sign two VALIDATEs for one slot, each with scalars of as many parts as a payload can hold."""
+    if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
+        body = effect.frame.message.body
+        if effect.frame.author == peer and isinstance(body, Validate) and body.step == 2:
+            parts = (max_payload(len(world.configs)) - 200) // (SKETCH_SIZE + 8)
+            large = evolve(body, sketches=bytes(SKETCH_SIZE * parts), norms=bytes(8 * parts))
+            return (
+                effect,
+                fx.Send((0,), byz.forge(world.configs[peer], 0, large)),
+                fx.Send((1,), byz.forge(world.configs[peer], 0, evolve(large, prev=HASH))),
+            )
+    return (effect,)
+
+
+@pytest.mark.shows("MSG-4")
+@pytest.mark.refuses("MSG-3", "MSG-5")
+@pytest.mark.parametrize("tamper", [largest_garbage, largest_pair])
+def test_the_largest_proof_of_a_fault_still_travels(tamper: Tamper) -> None:
+    """Who shows huge messages to one honest peer must not keep it from showing them to the others."""
+    world = finish(world_of(4, 2, {3: tamper}))
+    assert [(peer, kind) for peer, _, kind in expelled(world)] == [(3, "ban")]
+    frames = [effect.frame for effect in world.of(fx.Send) if isinstance(effect, fx.Send)]
+    sizes = [len(encode_frame(frame)) for frame in frames if isinstance(frame, Chain)]
+    assert max(sizes) > max_payload(4)
+    for frame in frames:
+        assert decode_frame(encode_frame(frame), 4) == frame

@@ -176,9 +176,7 @@ def test_a_stopped_peer_does_and_says_nothing_more() -> None:
     stopped, _ = tried(world, 0, Fired(("watch", 0, 2, 1)), running)
     for event in events_of(world, 0):
         _, effects = tried(world, 0, event, stopped)
-        assert not [
-            effect for effect in effects if isinstance(effect, fx.Persist | fx.Compute | fx.Certified)
-        ]
+        assert not [effect for effect in effects if isinstance(effect, fx.Persist | fx.Compute | fx.Certified)]
         sent = [effect.frame for effect in effects if isinstance(effect, fx.Send)]
         assert not [frame for frame in sent if isinstance(frame, Envelope) and frame.author == 0]
         assert not [frame for frame in sent if isinstance(frame, Chain)]

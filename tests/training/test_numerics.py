@@ -65,9 +65,7 @@ def test_a_fingerprint_says_what_computes_the_gradients(device):
 @pytest.mark.shows("TRN-10")
 def test_differences_are_named_in_one_line():
     theirs = attrs.evolve(MINE, torch="2.11.0", threads=4)
-    assert (
-        MINE.differences(attrs.asdict(theirs)) == "torch 2.13.0 here, 2.11.0 there; threads 1 here, 4 there"
-    )
+    assert MINE.differences(attrs.asdict(theirs)) == "torch 2.13.0 here, 2.11.0 there; threads 1 here, 4 there"
     assert MINE.differences(attrs.asdict(MINE)) == ""
 
 

@@ -40,9 +40,7 @@ def test_headers_survive_encoding(digest: bytes, offset: int) -> None:
 
 
 @pytest.mark.refuses("NET-7")
-@given(
-    st.binary(max_size=100) | st.builds(lambda d, a, b: encode_get(Range(d, a, b)), digests, counts, counts)
-)
+@given(st.binary(max_size=100) | st.builds(lambda d, a, b: encode_get(Range(d, a, b)), digests, counts, counts))
 def test_whatever_bytes_come_a_request_is_a_window_or_an_error(frame: bytes) -> None:
     try:
         wanted = decode_get(frame)

@@ -270,6 +270,8 @@ def test_nothing_is_delivered_after_a_stop(make: Make) -> None:
     for number in range(10):
         fabric.hosts[0].send(1, b"%d" % number)
     fabric.until(lambda: bool(recorder.frames))
+    fabric.hosts[0].set_timer("later", 0.05)
+    fabric.until(lambda: bool(fabric.recorders[0].timers))
     assert recorder.frames == [(0, b"0")]
 
 

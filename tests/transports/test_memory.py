@@ -105,9 +105,7 @@ def test_a_run_that_cannot_go_on_says_who_waits_for_what() -> None:
     digest, data = blob(100)
     hosts[1].fetch(0, digest, len(data))
     hosts[1].fetch(2, digest, len(data))
-    with pytest.raises(
-        Stalled, match=r"^nothing is left to happen at 0\.\d+ s; .*peer 1 waits for 1 objects$"
-    ):
+    with pytest.raises(Stalled, match=r"^nothing is left to happen at 0\.\d+ s; .*peer 1 waits for 1 objects$"):
         net.run(lambda: False, 10.0)
     hosts[0].set_timer("later", 100.0)
     with pytest.raises(Stalled, match=r"^not done after 50\.000 s, at 50\.\d+ s; 1 events are pending; "):

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pytest
 import zmq
+from structlog.testing import capture_logs
 
 from btard_transports.interface import MAX_FRAME
+from btard_transports.limits import CONTROL_DIAL
 from btard_transports.offers import MAX_WAITING
 from btard_transports.wire import CHUNK, WINDOW, Range, decode_get, encode_get, encode_header
 from tests.transports.fabric import ZmqFabric, blob
@@ -25,9 +27,7 @@ def honest_peers_work(fabric: ZmqFabric, a: int, b: int) -> None:
     fabric.meshes[a].send(b, b"honest")
     fabric.meshes[a].offer(digest, data, None)
     fabric.meshes[b].fetch(a, digest, len(data))
-    fabric.until(
-        lambda: digest in fabric.recorders[b].objects and (a, b"honest") in fabric.recorders[b].frames
-    )
+    fabric.until(lambda: digest in fabric.recorders[b].objects and (a, b"honest") in fabric.recorders[b].frames)
 
 
 @pytest.mark.refuses("NET-7", "NET-8")
@@ -88,9 +88,7 @@ def test_malformed_requests(zmq_fabric: Maker, intruder: Intruder, bulk_security
 
 
 @pytest.mark.refuses("NET-5")
-def test_requests_for_what_is_not_offered_are_kept_up_to_a_limit(
-    zmq_fabric: Maker, intruder: Intruder
-) -> None:
+def test_requests_for_what_is_not_offered_are_kept_up_to_a_limit(zmq_fabric: Maker, intruder: Intruder) -> None:
     fabric = zmq_fabric(3, absent=[2])
     target = fabric.endpoints[0]
     member = intruder.dial(target.bulk, fabric.keys[2], target.curve_public)
@@ -194,6 +192,43 @@ def test_bytes_that_are_not_even_zeromq(zmq_fabric: Maker, port: str) -> None:
             connection.sendall(opening)
     honest_peers_work(fabric, 1, 0)
     honest_peers_work(fabric, 0, 1)
+
+
+@pytest.mark.refuses("NET-8")
+def test_a_connection_that_says_nothing_is_closed(zmq_fabric: Maker) -> None:
+    fabric = zmq_fabric(1)
+    with (
+        raw_connection(fabric.endpoints[0].control) as control,
+        raw_connection(fabric.endpoints[0].bulk) as bulk,
+    ):
+        for connection in (control, bulk):
+            while connection.recv(100):
+                pass  # until its end: a greeting, and nothing more
+
+
+@pytest.mark.refuses("NET-8")
+def test_frames_to_a_peer_that_is_not_there_wait_up_to_a_limit(zmq_fabric: Maker) -> None:
+    fabric = zmq_fabric(2, absent=[1])
+    waiting = CONTROL_DIAL.send_hwm
+    for number in range(waiting + 10):
+        fabric.meshes[0].send(1, b"%d" % number)
+    assert fabric.meshes[0].counters.dropped == 10
+    fabric.start(1)
+    fabric.until(lambda: len(fabric.recorders[1].frames) == waiting)
+    assert [frame for _, frame in fabric.recorders[1].frames] == [b"%d" % number for number in range(waiting)]
+
+
+@pytest.mark.refuses("NET-7")
+def test_however_much_junk_comes_the_log_stays_short(zmq_fabric: Maker, intruder: Intruder) -> None:
+    fabric = zmq_fabric(2, absent=[1])
+    target = fabric.endpoints[0]
+    member = intruder.dial(target.bulk, fabric.keys[1], target.curve_public)
+    with capture_logs() as logs:
+        for _ in range(1000):
+            member.send(b"junk")
+        fabric.until(lambda: fabric.meshes[0].counters.junk == 1000)
+    assert [line["count"] for line in logs] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    assert {(line["me"], line["peer"]) for line in logs} == {(0, 1)}
 
 
 @pytest.mark.refuses("NET-8")

@@ -89,7 +89,8 @@ class Link:
         """Connect again where libzmq has given up. Call it about once a second."""
         for dealer, address in ((self._control, self._endpoint.control), (self._bulk, self._endpoint.bulk)):
             if dealer.is_given_up():
-                dealer.socket.disconnect(address)
+                with contextlib.suppress(zmq.ZMQError):  # libzmq may have forgotten the address too
+                    dealer.socket.disconnect(address)
                 connect(dealer.socket, address)
 
     def close(self, linger: int) -> None:

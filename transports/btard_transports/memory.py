@@ -49,19 +49,16 @@ class MemoryNetwork:
         self._random = random.Random(seed)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
+        self._new: set[int] = set()
         self._last_arrival: dict[tuple[int, int], float] = {}
 
     def attach(self, peer: int, handler: Handler) -> MemoryHost:
         """Add a peer, or put a new one in its place, as after a restart. All peers are members at first."""
         if peer in self.hosts:
             self.hosts[peer].stop()
-        host = MemoryHost(self, peer, handler)
-        for other in self.hosts.values():
-            if other.me != peer and not other.stopped:
-                other.link_changes(peer, up=True)
-                host.link_changes(other.me, up=True)
-        self.hosts[peer] = host
-        return host
+        self.hosts[peer] = MemoryHost(self, peer, handler)
+        self._new.add(peer)
+        return self.hosts[peer]
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
         """Let things happen in order until `until()` holds, for at most `limit` seconds of virtual time.
@@ -70,12 +67,21 @@ class MemoryNetwork:
         """
         end = self.now + limit
         while not until():
+            if self._new:
+                self._introduce()
             if not self._heap:
                 raise Stalled(f"nothing is left to happen at {self.now:.3f} s; {self._pending()}")
             if self._heap[0][0] > end:
                 raise Stalled(f"not done after {limit:.3f} s, at {end:.3f} s; {self._pending()}")
             self.now, _, happen = heapq.heappop(self._heap)
             happen()
+
+    def _introduce(self) -> None:
+        """Let the links of new peers come up: in one event per host, or a thousand peers made a million."""
+        new, self._new = sorted(self._new), set()
+        everybody = [peer for peer, host in self.hosts.items() if not host.stopped]
+        for peer in everybody:
+            self.hosts[peer].links_come_up(everybody if peer in new else new)
 
     def _pending(self) -> str:
         waiting = {peer: host.outstanding for peer, host in sorted(self.hosts.items()) if host.outstanding}
@@ -92,6 +98,10 @@ class MemoryNetwork:
     def draw_latency(self) -> float:
         """The delay of one message, in seconds."""
         return self._random.uniform(*self._latency)
+
+    def is_running(self, peer: int) -> bool:
+        """Whether there is such a peer and it has not stopped."""
+        return peer in self.hosts and not self.hosts[peer].stopped
 
     def carry_frame(self, sender: int, receiver: int, frame: bytes) -> None:
         """Bring a control frame, in order and through the filter, to whoever is `receiver` by then."""
@@ -118,6 +128,5 @@ class MemoryNetwork:
 
     def _reach(self, peer: int, arrive: Callable[..., None], *what: object) -> None:
         """Call a method of the host that is `peer` now, if there is one."""
-        host = self.hosts.get(peer)
-        if host is not None and not host.stopped:
-            arrive(host, *what)
+        if self.is_running(peer):
+            arrive(self.hosts[peer], *what)

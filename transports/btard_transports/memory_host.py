@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -97,11 +97,10 @@ class MemoryHost:
             self._wanted[digest] = {peer: size for peer, size in owners.items() if peer in peers}
             if not self._wanted[digest]:
                 del self._wanted[digest]
-        for other in self._network.hosts.values():
-            if other.me not in peers:
-                self._book.drop(other.me)
-            elif old is not None and other.me not in old and not other.stopped:
-                self.link_changes(other.me, up=True)
+        for peer in self._network.hosts.keys() - peers:
+            self._book.drop(peer)
+        if old is not None:
+            self.links_come_up(sorted(peers - old))
 
     def now(self) -> float:
         """See Host: virtual time."""
@@ -112,7 +111,7 @@ class MemoryHost:
         if not self.stopped:
             self.stopped = True
             for other in self._network.hosts.values():
-                other.link_changes(self.me, up=False)
+                self._network.after(0.0, partial(other.link_breaks, self.me))
 
     # -- what the network brings -----------------------------------------------------------------------
 
@@ -156,21 +155,25 @@ class MemoryHost:
         copy[:] = data
         self._deliver(delivery.bulk(digest, copy))
 
-    def link_changes(self, peer: int, up: bool) -> None:
-        """The link to a peer comes up or breaks; once it is up, requests to it are made (again)."""
-        self._network.after(self._network.draw_latency(), partial(self._link_changed, peer, up))
+    def links_come_up(self, peers: Sequence[int]) -> None:
+        """Links come up in a moment; requests to these peers are made then, or again."""
+        if peers:
+            self._network.after(self._network.draw_latency(), partial(self._links_are_up, peers))
 
-    def _link_changed(self, peer: int, up: bool) -> None:
-        if self.stopped or not self._is_member(peer):
-            return
-        if up:
-            self._up.add(peer)
-        else:
-            self._up.discard(peer)
-        for digest, owners in self._wanted.items():
-            if peer in owners:
+    def _links_are_up(self, peers: Sequence[int]) -> None:
+        for peer in peers:
+            if self._is_member(peer) and self._network.is_running(peer):
+                self._up.add(peer)
+                self._deliver(delivery.link(peer, True))
+        for digest, owners in list(self._wanted.items()):
+            for peer in owners.keys() & set(peers):
                 self._ask(peer, digest, owners[peer])
-        self._deliver(delivery.link(peer, up))
+
+    def link_breaks(self, peer: int) -> None:
+        """The link to a peer breaks."""
+        if peer in self._up:
+            self._up.discard(peer)
+            self._deliver(delivery.link(peer, False))
 
     def _ask(self, owner: int, digest: bytes, size: int) -> None:
         if owner in self._up:

@@ -242,6 +242,8 @@ class ZmqMesh:
 
     def step(self, handler: Handler, timeout: float) -> None:
         """Wait at most `timeout` seconds for something to happen, then deliver what has."""
+        if self._stopping:
+            return
         for deliver in self._turn(timeout):
             deliver(handler)
             if self._stopping:
