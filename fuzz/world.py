@@ -71,6 +71,11 @@ def configs(peers: int, params: Parameters | None = None, run: bytes = b"run" * 
     ]
 
 
+def parts_of(work: cp.Work) -> tuple[bytes, ...]:
+    """Return the digests that stand for the parts of a gradient; other cuts are other objects."""
+    return tuple(digest("part", work.seed, bytes([part]), bytes([work.parts])) for part in range(work.parts))
+
+
 class Oracle:
     """What computations find: by default every number is right and every claim is false."""
 
@@ -87,9 +92,8 @@ class Oracle:
         match request:
             case cp.Prepare():
                 own = request.own
-                parts = own.parts if own else 0
-                names = [digest("part", own.seed, bytes([part])) for part in range(parts)] if own else []
-                return cp.Prepared(tuple(names), entropy)
+                names = parts_of(own) if own else ()
+                return cp.Prepared(names, entropy)
             case cp.Aggregate():
                 return cp.Aggregated(digest("aggregate", *request.objects))
             case cp.Sketch():

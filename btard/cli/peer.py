@@ -59,6 +59,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def seconds(text: str) -> float:
+    """Return a number of seconds; raise ArgumentTypeError for a negative one or none."""
     value = float(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")

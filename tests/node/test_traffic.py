@@ -31,7 +31,7 @@ def test_a_difference_fails_the_command(
     assert "NOT constant: the control bytes of steps [2] depend on d" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("word", ["0", "1.5", "-3", "nan", "much"])
+@pytest.mark.parametrize("word", ["0", "1.5", "-3", "nan", "inf", "much", "7"])
 def test_what_is_no_dimension(word: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--dimensions", word])

@@ -14,25 +14,22 @@ from btard.statemachine.handle import handle
 from btard.statemachine.messages import Body, Claim, ClaimKind, Message
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
-from fuzz.world import Oracle, Tamper, World, configs, parameters
+from fuzz.world import Oracle, Tamper, World, configs, parameters, parts_of
 
 NORM = struct.pack("<d", 1.0)
 OFF = struct.pack("<d", 0.5)
-
-
-def part_of(seed: bytes, part: int) -> bytes:
-    """Return the digest that stands for one part of a seed's gradient."""
-    return digest("part", seed, bytes([part]))
+FALSE = struct.pack("<d", 0.9)
 
 
 class Checking(Oracle):
     """Finds what is wrong by looking at digests and numbers, as a real backend does.
 
-    All computations are right but the aggregates of the peers in ``wrong``.
+    All computations are right but the aggregates of the peers in ``wrong``, and from step 2 on the first
+    sketch of those that ``spoil`` its sum.
     """
 
-    def __init__(self, wrong: Iterable[int] = ()) -> None:
-        self.wrong = set(wrong)
+    def __init__(self, wrong: Iterable[int] = (), spoil: Iterable[int] = ()) -> None:
+        self.wrong, self.spoil = set(wrong), set(spoil)
         self.aggregates: set[bytes] = set()
 
     def compute(self, me: int, request: cp.Request, entropy: bytes) -> cp.Result:
@@ -44,6 +41,8 @@ class Checking(Oracle):
             self.aggregates.add(result.digest)
         if isinstance(request, cp.Sketch) and isinstance(result, cp.Sketched) and request.own:
             rows = b"".join(self._sketch(aggregate) for aggregate in request.aggregates)
+            if me in self.spoil and request.step >= 2:
+                rows = FALSE + rows[len(FALSE) :]
             return cp.Sketched(rows, result.norms, result.aggregate_norms)
         return result
 
@@ -77,8 +76,7 @@ class Checking(Oracle):
         return claims
 
     def _gradient_is_right(self, check: cp.GradientCheck) -> bool:
-        work = check.work
-        return check.committed == tuple(part_of(work.seed, part) for part in range(work.parts))
+        return check.committed == parts_of(check.work)
 
     def judge(self, me: int, request: cp.Judge) -> int | None:
         """Find guilty whom the same checks show guilty."""

@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btard.robust.encoding import SKETCH_SIZE, pack_norms, pack_rows
+from btard.robust.encoding import pack_norms, pack_rows
 from btard.robust.tolerances import sum_threshold
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
@@ -212,20 +212,9 @@ def test_a_false_alarm_costs_some_traffic_and_nobodys_place() -> None:
     assert not [effect for effect in judged if isinstance(effect.request, cp.Judge)]
 
 
-def off_by(entry: float) -> byz.Change:
-    """Lie about the first sketch."""
-
-    def change(body: Body) -> Body:
-        if isinstance(body, Validate) and body.norms:
-            return evolve(body, sketches=pack_rows(one(entry)) + body.sketches[SKETCH_SIZE:])
-        return body
-
-    return change
-
-
 @pytest.mark.refuses("VER-2", "VER-7")
 def test_whoever_spoils_a_sum_with_false_scalars_is_convicted() -> None:
-    world = finish(world_of(5, seed=3, tamper={4: byz.changed(Validate, 2, off_by(0.9))}))
+    world = finish(world_of(5, seed=3, oracle=Checking(spoil=[4])), bad=[4])
     assert expelled(world) == [(4, "VER-2", "ban")]
     published = [body for body in bodies(world, Publish) if isinstance(body, Publish)]
     assert {(body.step, body.part) for body in published} == {(2, 0)}
@@ -249,7 +238,7 @@ def far(body: Body) -> Body:
 @pytest.mark.refuses("VER-8")
 def test_contributors_that_cry_wolf_are_convicted_of_their_numbers() -> None:
     """Two of seven cannot raise an alarm; what they say of their distances is checked all the same."""
-    tamper = {peer: byz.changed(Validate, 2, far) for peer in (3, 4)}
+    tamper = {peer: byz.lying(Validate, 2, far) for peer in (3, 4)}
     world = finish(world_of(7, seed=5, tamper=tamper))
     assert expelled(world)
     assert {(rule, kind) for _, rule, kind in expelled(world)} == {("VER-2", "ban")}

@@ -163,7 +163,7 @@ def test_form_depends_on_genesis_and_roster_alone() -> None:
 
 @cache
 def peer_in(phase: Phase, step: int) -> State:
-    """Return the state of peer 0 among five in a phase, its model up to date; from step 2 on there is a pair."""
+    """Return the state of peer 0 among five in a phase, model up to date; from step 2 on with a pair."""
     world = world_of(5, seed=2)
 
     def there() -> bool:

@@ -30,7 +30,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.table import Phase
 from fuzz import byzantine as byz
-from fuzz.world import Oracle, Tamper, World, configs, parameters
+from fuzz.world import Oracle, Tamper, World, configs, parameters, parts_of
 
 
 class Growing(Oracle):
@@ -188,7 +188,7 @@ def test_who_copies_a_hash_must_publish_all_the_same(seed: int) -> None:
         def change(body: Body) -> Body:
             assert isinstance(body, Commit)
             parts = list(body.parts)
-            parts[mine] = digest("part", seed_of_0, bytes([other]))
+            parts[mine] = parts_of(cp.Work(0, 2, seed_of_0, 4))[other]
             copied.append(parts[mine])
             world.schedule(0, peer, Held(parts[mine], part_size(64, 4, mine)))
             return evolve(body, parts=tuple(parts))
@@ -247,7 +247,7 @@ def test_a_claim_hidden_from_one_is_judged_by_all(seed: int) -> None:
 @pytest.mark.shows("VER-13", "VER-15", "AGR-8")
 @pytest.mark.parametrize("seed", range(3))
 def test_who_passed_a_claim_on_learns_who_holds_its_object(seed: int) -> None:
-    """Peer 2 hears of the claim from the accuser alone, who does not serve it; nobody sends it back to peer 2."""
+    """Peer 2 hears of the claim from the accuser alone, who does not serve it."""
     world = world_of(4, seed, lambda *of: hidden_claim(*of, told=[2], delay=150), validators=0)
     world.refuses = lambda source, asker, name: (
         (source, asker) == (3, 2) and (world.states[2].at.phase is not Phase.REDUCE)

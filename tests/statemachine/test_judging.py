@@ -7,7 +7,6 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btard.robust.encoding import SKETCH_SIZE, pack_rows
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
 from btard.statemachine.messages import (
@@ -18,26 +17,12 @@ from btard.statemachine.messages import (
     Commit,
     Envelope,
     NoVerdict,
-    Validate,
     Vote,
 )
 from btard.statemachine.table import Phase
 from fuzz import byzantine as byz
-from fuzz.world import Tamper, World
+from fuzz.world import World
 from tests.statemachine.stage import Checking, bodies, expelled, finish, world_of
-
-FALSE_ROWS = pack_rows([[0.9] + [0.0] * 15] + [[0.0] * 16] * 3)
-
-
-def spoils_part_0(body: Body) -> Body:
-    """Lie about the sketch of part 0, so that its sum is disputed."""
-    if isinstance(body, Validate) and body.sketches:
-        return evolve(body, sketches=FALSE_ROWS + body.sketches[SKETCH_SIZE:])
-    return body
-
-
-def liar() -> Tamper:
-    return byz.lying(Validate, 2, spoils_part_0)
 
 
 def claims_of(world: World, outlaws: Iterable[int]) -> list[tuple[int, int, int, Claim]]:
@@ -63,7 +48,7 @@ def judgements(world: World, peer: int) -> list[cp.Judge]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_everybody_names_the_first_culprit_and_one_judgement_serves_all(seed: int) -> None:
     """Two lie about one part: one is convicted, then the other; and no honest claim is found false."""
-    world = finish(world_of(7, seed, {5: liar(), 6: liar()}))
+    world = finish(world_of(7, seed, oracle=Checking(spoil=[5, 6])), bad=[5, 6])
     first = min({5, 6} & set(world.first(0, Phase.ACCUSE, 2).at.contributors))
     assert expelled(world) == [(first, "VER-2", "ban"), (11 - first, "VER-2", "ban")]
     raised = claims_of(world, (5, 6))
@@ -77,7 +62,7 @@ def test_everybody_names_the_first_culprit_and_one_judgement_serves_all(seed: in
 @pytest.mark.shows("VER-6", "VER-12")
 @pytest.mark.refuses("VER-4")
 def test_a_wrong_aggregate_is_claimed_before_anybodys_scalars() -> None:
-    world = finish(world_of(6, 4, {5: liar()}, Checking(wrong=[4])), bad=[4])
+    world = finish(world_of(6, 4, oracle=Checking(wrong=[4], spoil=[5])), bad=[4, 5])
     out = expelled(world)
     assert {(peer, rule) for peer, rule, _ in out} == {(4, "VER-4"), (5, "VER-2")}
     for _, _, _, claim in claims_of(world, (4, 5)):
@@ -122,7 +107,7 @@ def names_the_second(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_names_a_later_culprit_costs_one_more_judgement_and_no_place(seed: int) -> None:
     """Its claim is true; so it is judged like any other."""
-    world = finish(world_of(9, seed, {5: liar(), 6: liar(), 4: names_the_second}))
+    world = finish(world_of(9, seed, {4: names_the_second}, Checking(spoil=[5, 6])), bad=[5, 6])
     assert {(peer, rule) for peer, rule, _ in expelled(world)} == {(5, "VER-2"), (6, "VER-2")}
     assert 4 in world.states[0].roster
     for peer in range(4):
@@ -138,20 +123,20 @@ def votes_for(guilty: int) -> byz.Change:
 @settings(max_examples=5)
 @given(seed=st.integers(0, 2**32), framed=st.integers(0, 3))
 def test_false_votes_of_a_minority_decide_nothing(seed: int, framed: int) -> None:
-    tamper = {5: byz.changed(Vote, 0, votes_for(framed), range(7)), 6: liar()}
-    assert expelled(finish(world_of(7, seed, tamper))) == [(6, "VER-2", "ban")]
+    tamper = {5: byz.changed(Vote, 0, votes_for(framed), range(7))}
+    assert expelled(finish(world_of(7, seed, tamper, Checking(spoil=[6])), bad=[6])) == [(6, "VER-2", "ban")]
 
 
 @pytest.mark.refuses("VER-13")
 def test_voting_one_way_to_some_and_another_way_to_others_changes_no_verdict() -> None:
-    tamper = {5: byz.changed(Vote, 0, votes_for(0), [0, 1, 2]), 6: liar()}
-    assert (6, "VER-2", "ban") in expelled(finish(world_of(7, 3, tamper)))
+    tamper = {5: byz.changed(Vote, 0, votes_for(0), [0, 1, 2])}
+    assert (6, "VER-2", "ban") in expelled(finish(world_of(7, 3, tamper, Checking(spoil=[6])), bad=[6]))
 
 
 @pytest.mark.refuses("VER-13")
 def test_silent_judges_delay_no_verdict() -> None:
-    tamper = {5: byz.silent(Vote, 0), 6: liar()}
-    assert expelled(finish(world_of(7, 4, tamper))) == [(6, "VER-2", "ban")]
+    tamper = {5: byz.silent(Vote, 0)}
+    assert expelled(finish(world_of(7, 4, tamper, Checking(spoil=[6])), bad=[6])) == [(6, "VER-2", "ban")]
 
 
 def gives_up(body: Body) -> Body:
@@ -162,15 +147,15 @@ def gives_up(body: Body) -> Body:
 @settings(max_examples=5)
 @given(seed=st.integers(0, 2**32))
 def test_a_minority_that_gives_up_at_once_removes_nobody(seed: int) -> None:
-    tamper = {5: byz.changed(Vote, 0, gives_up, range(7)), 6: liar()}
-    assert expelled(finish(world_of(7, seed, tamper))) == [(6, "VER-2", "ban")]
+    tamper = {5: byz.changed(Vote, 0, gives_up, range(7))}
+    assert expelled(finish(world_of(7, seed, tamper, Checking(spoil=[6])), bad=[6])) == [(6, "VER-2", "ban")]
 
 
 class Unsure(Checking):
     """Some judges' two recomputations differ, so that they do not vote."""
 
     def __init__(self, unsure: Iterable[int]) -> None:
-        super().__init__()
+        super().__init__(spoil=[6])
         self.unsure = set(unsure)
 
     def judge(self, me: int, request: cp.Judge) -> int | None:
@@ -183,7 +168,7 @@ class Unsure(Checking):
 @pytest.mark.parametrize(("unsure", "out"), [(2, [(6, "VER-2", "ban")]), (4, None)])
 def test_judges_that_cannot_decide_do_not_vote(unsure: int, out: list[tuple[int, str, str]] | None) -> None:
     """Two of seven change nothing. With four there is no quorum: accuser and accused both go, unbanned."""
-    world = world_of(7, 3, {6: liar()}, Unsure(range(unsure)))
+    world = world_of(7, 3, oracle=Unsure(range(unsure)))
     world.run(lambda: world.states[0].epoch == 1 or world.states[0].phase.name == "STOPPED")
     assert [bool(bodies(world, Vote, peer)) for peer in range(unsure)] == [False] * unsure
     if out is not None:
