@@ -187,20 +187,32 @@ class Cluster:
 
     def run(self) -> Cluster:
         """Begin, and go on until every honest peer is over."""
+        return self._run(lambda peer: self.nodes[peer].over)
+
+    def run_until_expelled(self, count: int = 1) -> Cluster:
+        """Begin, and go on until every honest peer has seen so many others go."""
+        return self._run(lambda peer: self.nodes[peer].over or len(self.expelled(peer)) >= count)
+
+    def _run(self, until: Callable[[int], bool]) -> Cluster:
         self.begin()
-        self.network.run(lambda: all(self.nodes[peer].over for peer in self.honest), PATIENCE)
+        self.network.run(lambda: all(until(peer) for peer in self.honest), PATIENCE)
         return self
 
     # -- what became of it ------------------------------------------------------------------------------
 
     def check_agreement(self) -> None:
         """Honest peers have finished with one model, and saw the same peers go: none of themselves."""
-        assert [self.nodes[peer].failure for peer in self.honest] == [None] * len(self.honest)
+        self.check_expelled()
         assert len({self.nodes[peer].state.model_digest for peer in self.honest}) == 1
         for peer in self.honest:
             assert self.tasks[peer].model_digest() == self.nodes[peer].state.model_digest
             steps = [entry.record.step for entry in self.computers[peer].applied]
             assert steps == [*range(1, self.steps + 1)]
+
+    def check_expelled(self) -> None:
+        """Honest peers go on, and saw the same peers go: none of themselves."""
+        assert [self.nodes[peer].failure for peer in self.honest] == [None] * len(self.honest)
+        for peer in self.honest:
             assert self.expelled(peer) == self.expelled()
         assert {out["peer"] for out in self.expelled()}.isdisjoint(self.honest)
 

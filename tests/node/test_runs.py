@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ from tests.node.cluster import Cluster, Tamper
 from tests.training.toy_task import Toy
 
 CHEAT = 2
-STEP = 2  # in which it starts to cheat; it contributes there, other peers validate
+STEP = 2  # in which it starts to cheat
+ENOUGH = 100  # steps: that nobody draws it as validator or target in so many has odds below 1e-7
 
 
 def same_model(cluster: Cluster) -> None:
@@ -67,8 +70,8 @@ def test_a_wrong_aggregate_is_never_applied(attack: str) -> None:
 @pytest.mark.refuses("VER-1")
 @pytest.mark.shows("VER-5", "VER-14")
 def test_a_flipped_gradient_is_found_by_its_validator() -> None:
-    cluster = Cluster(attacks={CHEAT: f"sign_flip@{STEP}"}, steps=12).run()
-    cluster.check_agreement()
+    cluster = Cluster(attacks={CHEAT: f"sign_flip@{STEP}"}, steps=ENOUGH).run_until_expelled()
+    cluster.check_expelled()
     ((peer, step, rule),) = cluster.bans()
     assert (peer, rule) == (CHEAT, "VER-1")
     assert step > STEP  # a gradient is checked in the step after
@@ -76,18 +79,17 @@ def test_a_flipped_gradient_is_found_by_its_validator() -> None:
 
 @pytest.mark.shows("AGG-2")
 def test_until_it_is_banned_a_flipped_gradient_moves_each_part_by_little() -> None:
-    honest = Cluster(steps=STEP).run().applied()[-1].aggregate
-    attacked = Cluster(attacks={CHEAT: f"sign_flip@{STEP}"}, steps=STEP).run().applied()[-1]
-    assert CHEAT in attacked.record.contributors
+    honest = Cluster(steps=1).run().applied()[-1].aggregate
+    attacked = Cluster(attacks={CHEAT: "sign_flip@1"}, steps=1).run().applied()[-1]
     for start, end in bounds(len(honest), 5):
         assert 0 < (attacked.aggregate[start:end] - honest[start:end]).norm() <= 0.3  # tau
 
 
 @pytest.mark.refuses("VER-3")
 def test_a_contribution_that_is_no_number_is_banned_at_once() -> None:
-    cluster = Cluster(attacks={CHEAT: f"NotANumber@{STEP}"}, steps=4).run()
+    cluster = Cluster(attacks={CHEAT: "NotANumber@1"}, steps=2).run()  # all contribute in step 1
     cluster.check_agreement()
-    assert cluster.bans() == [(CHEAT, STEP, "VER-3")]
+    assert cluster.bans() == [(CHEAT, 1, "VER-3")]
     same_model(cluster)
 
 
@@ -105,8 +107,8 @@ SLANDERS = {kind: liars.slanderer(kind, STEP) for kind in liars.SLANDERS}
     ],
 )
 def test_who_says_what_is_not_so_is_banned(tamper: Tamper, rule: str) -> None:
-    cluster = Cluster(tampers={CHEAT: tamper}, steps=10).run()
-    cluster.check_agreement()
+    cluster = Cluster(tampers={CHEAT: tamper}, steps=ENOUGH).run_until_expelled()
+    cluster.check_expelled()
     assert [(peer, broken) for peer, _, broken in cluster.bans()] == [(CHEAT, rule)]
     same_model(cluster)
 
@@ -115,8 +117,8 @@ def test_who_says_what_is_not_so_is_banned(tamper: Tamper, rule: str) -> None:
 @pytest.mark.shows("AGR-16")
 def test_several_cheats_at_once() -> None:
     attacks = {2: "bad_aggregate@2", 5: "NotANumber@2"}
-    cluster = Cluster(peers=8, steps=4, attacks=attacks, tampers={6: SLANDERS[ClaimKind.SCALARS]}).run()
-    cluster.check_agreement()
+    cluster = Cluster(peers=8, steps=20, attacks=attacks, tampers={6: SLANDERS[ClaimKind.SCALARS]})
+    cluster.run_until_expelled(3).check_expelled()
     assert {(peer, rule) for peer, _, rule in cluster.bans()} == {(2, "VER-4"), (5, "VER-3"), (6, "VER-6")}
     same_model(cluster)
 
@@ -189,10 +191,22 @@ def test_equal_parts_are_one_object_and_reach_everybody_who_needs_them() -> None
 @pytest.mark.refuses("VER-6")
 def test_a_false_claim_on_such_parts_finds_every_judge_with_what_it_needs() -> None:
     """The zero aggregate of step 2 was here in step 1 already; a judge in step 3 needs it still."""
-    tamper = liars.slanderer(ClaimKind.GRADIENT, from_step=3)
-    cluster = Cluster(Sleepy, peers=4, steps=3, seed=11, parameters={"tau": 10.0}, tampers={3: tamper}).run()
+    settings = {"make_task": Sleepy, "peers": 4, "steps": 3, "parameters": {"tau": 10.0}}
+    seed, cheat = next(
+        found for found in map(partial(validator_of_step_3, settings), range(60)) if found[1] >= 0
+    )
+    tampers = {cheat: liars.slanderer(ClaimKind.GRADIENT, from_step=3)}
+    cluster = Cluster(**settings, seed=seed, tampers=tampers).run()
     cluster.check_agreement()
-    assert cluster.bans() == [(3, 3, "VER-6")]
+    assert cluster.bans() == [(cheat, 3, "VER-6")]
+
+
+def validator_of_step_3(settings: dict[str, Any], seed: int) -> tuple[int, int]:
+    """The validator, where some peer saw only others' zeros in step 2: its own aggregate is not zero; else -1."""
+    second, third = (entry.record for entry in Cluster(**settings, seed=seed).run().applied()[1:])
+    idle = set(range(4)) - set(second.contributors)
+    (validator,) = set(range(4)) - set(third.contributors)
+    return seed, validator if second.aggregators[0] in idle else -1
 
 
 class Failing(Toy):

@@ -127,7 +127,7 @@ def test_without_clipping_no_sum_is_disputed() -> None:
     assert disputed([*[said()] * 5, said(one(1e308))], params=plain) == ((), ())
 
 
-@pytest.mark.shows("VER-7", "STP-10")
+@pytest.mark.shows("VER-7")
 def test_where_nobody_contributes_nothing_is_disputed() -> None:
     assert disputed([]) == ((), ())
 

@@ -240,7 +240,7 @@ def test_quorums_are_those_of_the_epoch_in_which_they_signed() -> None:
     assert not proven(K.LATE, 6, [*late[:2], *[by(member, LATE) for member in (3, 4)]])
 
 
-@pytest.mark.refuses("AGR-4", "AGR-9")
+@pytest.mark.refuses("AGR-9")
 def test_evidence_from_the_future_proves_nothing_yet() -> None:
     early = state_in(epoch=0, rosters=ROSTERS[:1])
     assert not proven(K.EQUIVOCATION, 4, [by(4, ONE), by(4, TWO)], early)

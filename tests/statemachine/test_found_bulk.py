@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -248,7 +249,7 @@ def test_a_claim_hidden_from_one_is_judged_by_all(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_who_passed_a_claim_on_learns_who_holds_its_object(seed: int) -> None:
     """Peer 2 hears of the claim from the accuser alone, who does not serve it."""
-    world = world_of(4, seed, lambda *of: hidden_claim(*of, told=[2], delay=150), validators=0)
+    world = world_of(4, seed, partial(hidden_claim, told=[2], delay=150), validators=0)
     world.refuses = lambda source, asker, name: (
         (source, asker) == (3, 2) and (world.states[2].at.phase is not Phase.REDUCE)
     )
