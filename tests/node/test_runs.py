@@ -202,7 +202,7 @@ def test_a_false_claim_on_such_parts_finds_every_judge_with_what_it_needs() -> N
 
 
 def validator_of_step_3(settings: dict[str, Any], seed: int) -> tuple[int, int]:
-    """The validator, where some peer saw only others' zeros in step 2: its own aggregate is not zero; else -1."""
+    """The validator, where some peer saw only others' zeros in step 2 and has another aggregate; else -1."""
     second, third = (entry.record for entry in Cluster(**settings, seed=seed).run().applied()[1:])
     idle = set(range(4)) - set(second.contributors)
     (validator,) = set(range(4)) - set(third.contributors)
