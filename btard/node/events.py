@@ -38,7 +38,9 @@ class EventLog:
         line = json.dumps(record)
         self._write(line + "\n")
         if self._stdout is not None:
-            print(line, file=self._stdout, flush=True)
+            # In one piece: a backend warns from its own thread.
+            self._stdout.write(line + "\n")
+            self._stdout.flush()
         elif event not in _QUIET or "accuracy" in fields:
             self._reader.info(event, **fields)
         self._remember(event, fields)

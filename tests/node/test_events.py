@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -84,3 +86,20 @@ def test_with_json_other_modules_warn_in_json_on_standard_error(capsys: pytest.C
     assert printed == ""
     (line,) = lines(errors)
     assert (line["event"], line["peer"], line["level"]) == ("dropped a frame", 3, "warning")
+
+
+def test_lines_of_several_threads_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A backend warns from its own thread."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with closing(EventLog(tmp_path / "events.jsonl", as_json=True)) as log:
+            with ThreadPoolExecutor(4) as pool:
+                for number in range(2000):
+                    pool.submit(log, "error", reason=f"number {number}")
+            printed = capsys.readouterr().out
+    finally:
+        sys.setswitchinterval(interval)
+    expected = {f"number {number}" for number in range(2000)}
+    assert {line["reason"] for line in lines(printed)} == expected
+    assert {line["reason"] for line in lines((tmp_path / "events.jsonl").read_text())} == expected
