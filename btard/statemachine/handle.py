@@ -29,27 +29,15 @@ from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.judgement import judge_delivered, judge_timed_out, judged, verdicts
 from btard.statemachine.messages import Bulk, Late
-from btard.statemachine.phases import (
-    aggregate,
-    aggregated,
-    applied,
-    bulk_timed_out,
-    enter_commit,
-    leave,
-    lingered,
-    next_step,
-    phase_timed_out,
-    prepared,
-    publishing_timed_out,
-    sketched,
-    verified,
-    verify,
-)
+from btard.statemachine.phases import applied, enter_commit, leave, lingered, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.receive import late_quorum, receive
+from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
+from btard.statemachine.roles import next_step
 from btard.statemachine.settle import enter_epoch, note_evidence, outcome_due, ratify, round_over, unratified
 from btard.statemachine.state import NOTHING, State, Step
 from btard.statemachine.table import STEP_PHASES, Phase
+from btard.statemachine.timeouts import bulk_timed_out, phase_timed_out, publishing_timed_out
 from btard.statemachine.turn import Turn
 
 __all__ = ["handle", "initial"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import (
     aggregate_of,
-    bulk_of_part,
     commit_of,
     gradient_check,
     part_check,
@@ -16,88 +15,26 @@ from btard.statemachine.checks import (
     validator_check,
     work_of,
 )
-from btard.statemachine.compute import (
-    Aggregate,
-    Aggregated,
-    Apply,
-    Prepare,
-    Prepared,
-    Sketch,
-    Sketched,
-    Verified,
-    Verify,
-    Work,
-)
+from btard.statemachine.compute import Apply, Prepare, Sketch, Verify, Work
 from btard.statemachine.disputes import disputed_parts
-from btard.statemachine.election import Pair, assign_parts, draw_pairs, gradient_seed
-from btard.statemachine.form import state_digest
+from btard.statemachine.election import gradient_seed
 from btard.statemachine.messages import (
     Accuse,
     Bulk,
     Certificate,
-    Commit,
     CommitClass,
     Digest,
     Enter,
     Envelope,
-    Late,
     Publish,
-    Reduce,
     Reveal,
     Validate,
-    publish_slot,
 )
-from btard.statemachine.randomness import Purpose, Secrets, combine, commitment
-from btard.statemachine.state import NOTHING, Record, Step
+from btard.statemachine.randomness import Purpose, Secrets, combine
+from btard.statemachine.roles import next_step
+from btard.statemachine.state import NOTHING, Record
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
-
-# -- the step's roles -----------------------------------------------------------------------------------
-
-
-def next_step(turn: Turn, number: int, views: tuple[Digest, ...]) -> None:
-    """Set up step ``number`` of this epoch: roles, and the view that its first messages refer to."""
-    state, parameters = turn.state, turn.config.parameters
-    pairs: tuple[Pair, ...] = ()
-    validators: frozenset[int] = frozenset()
-    if state.last is not None:
-        drawn = draw_pairs(
-            turn.config.run,
-            state.last.election_value,
-            number,
-            state.last.contributors,
-            parameters.validators,
-        )
-        # A validator sits out even if its target is gone (spec ELE-4): nobody gains by making it go.
-        validators = frozenset(pair.validator for pair in drawn)
-        pairs = tuple(pair for pair in drawn if {pair.validator, pair.target} <= set(state.roster))
-    election_value = state.last.election_value if state.last else NOTHING
-    aggregators = assign_parts(turn.config.run, election_value, state.epoch, number, state.roster)
-    contributors = tuple(peer for peer in state.roster if number > 0 and peer not in validators)
-    step = Step(number, aggregators=aggregators, contributors=contributors, pairs=pairs, views=views)
-    turn.set(at=step)
-    _forget(turn, number)
-
-
-def _forget(turn: Turn, number: int) -> None:
-    """Drop what no honest peer can ask for or refer to any more (spec AGR-16)."""
-    slots = turn.state.slots
-    for slot in list(slots):
-        if slot[0] != "epoch" and isinstance(slot[2], int) and slot[2] < number - 1:
-            slots = slots.remove(slot)
-    held = turn.state.held
-    for name, step in list(held.items()):
-        if step < number - 1:
-            held = held.remove(name)
-    served = turn.state.served
-    for entry in list(served):
-        step_served = entry[1][2]
-        if isinstance(step_served, int) and step_served < number - 1:
-            served = served.remove(entry)
-    empty = type(turn.state.waiting)()  # whoever enters this step holds its predecessor's certificate
-    turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)(), waiting=empty)
-    turn.emit(fx.Discard(number - 1))
-
 
 # -- entering -------------------------------------------------------------------------------------------
 
@@ -118,7 +55,7 @@ def prepare(turn: Turn) -> None:
         own = own_work(turn)
     target = target_of(state, turn.me)
     audit = work_of(turn.config, state.last, target) if state.last and target is not None else None
-    _ask(turn, "prepare")
+    ask(turn, "prepare")
     turn.compute(Prepare(state.epoch, turn.at.number, own, audit))
 
 
@@ -129,7 +66,8 @@ def own_work(turn: Turn) -> Work:
     return Work(turn.me, turn.at.number, seed, len(turn.state.roster))
 
 
-def _ask(turn: Turn, computation: str) -> None:
+def ask(turn: Turn, computation: str) -> None:
+    """Note that a computation of this step was asked for, or that something was done once."""
     turn.set_step(asked=turn.at.asked | {computation})
 
 
@@ -169,7 +107,7 @@ def fetch(turn: Turn, source: int, bulk: Bulk) -> None:
 def enter_reveal(turn: Turn) -> None:
     """Open the sketch value: all aggregates are committed now (spec RND-3)."""
     _time_out(turn, turn.config.timing.t_reveal, turn.config.timing.c_reveal)
-    secret = _secrets(turn).sketch
+    secret = secrets_of(turn).sketch
     turn.sign(Reveal(turn.at.number, turn.prev(), secret.value, secret.salt))
 
 
@@ -218,7 +156,7 @@ def verify(turn: Turn) -> None:
     if not turn.holds(*(bulk for part in at.disputed for bulk in parts_of(turn, part))):
         return
     disputed = tuple(part_check(turn, part) for part in at.disputed)
-    _ask(turn, "verify")
+    ask(turn, "verify")
     own = audit = None
     validators = []
     if at.number > 0:
@@ -235,66 +173,8 @@ def verify(turn: Turn) -> None:
     turn.compute(Verify(state.epoch, at.number, own, disputed, audit, tuple(validators)))
 
 
-# -- results: send the phase's message ------------------------------------------------------------------
-
-
-def prepared(turn: Turn, result: Prepared) -> None:
-    """Send COMMIT (spec STP-5, RND-2)."""
-    at, config, state = turn.at, turn.config, turn.state
-    secrets = Secrets.from_entropy(result.entropy)
-    turn.set_step(secrets=secrets, own_parts=result.parts)
-    turn.hold(*(bulk_of_part(turn, name, part) for part, name in enumerate(result.parts)))
-    place = (config.run, state.epoch, at.number, turn.me)
-    turn.sign(
-        Commit(
-            step=at.number,
-            prev=turn.prev(),
-            parts=result.parts,
-            sketch_commitment=commitment(*place, Purpose.SKETCH, secrets.sketch),
-            election_commitment=commitment(*place, Purpose.ELECTION, secrets.election),
-            digest=state_digest(state),
-        )
-    )
-
-
-def aggregate(turn: Turn) -> None:
-    """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7, STP-10)."""
-    if turn.state.phase is not Phase.REDUCE or "aggregate" in turn.at.asked:
-        return
-    if turn.at.number == 0:
-        _ask(turn, "aggregate")
-        turn.sign(Reduce(0, turn.prev(), b""))
-    elif turn.holds(*input_objects(turn)):
-        _ask(turn, "aggregate")
-        place = (turn.state.epoch, turn.at.number)
-        part, parts = turn.at.aggregators.index(turn.me), len(turn.state.roster)
-        turn.compute(Aggregate(*place, part, parts, tuple(bulk.digest for bulk in input_objects(turn))))
-
-
-def aggregated(turn: Turn, result: Aggregated) -> None:
-    """Send REDUCE and serve the aggregate to everybody."""
-    turn.hold(bulk_of_part(turn, result.digest, turn.at.aggregators.index(turn.me)))
-    turn.emit(fx.Offer(result.digest, None))
-    turn.sign(Reduce(turn.at.number, turn.prev(), result.digest))
-
-
-def sketched(turn: Turn, result: Sketched) -> None:
-    """Send VALIDATE."""
-    turn.set_step(aggregate_norms=result.aggregate_norms)
-    turn.sign(Validate(turn.at.number, turn.prev(), result.sketches, result.norms))
-
-
-def verified(turn: Turn, result: Verified) -> None:
-    """Send ACCUSE: the first claim found, or ``ok`` (spec VER-11)."""
-    secret = _secrets(turn).election
-    # A peer that finds itself at fault leaves it to the others: an accusation of oneself is malformed.
-    claim = next((claim for claim in result.claims if claim.accused != turn.me), None)
-    if claim is not None and claim.object:
-        turn.emit(fx.Offer(claim.object, None))
-    turn.sign(Accuse(turn.at.number, turn.prev(), secret.value, secret.salt, claim))
-
-
-def _secrets(turn: Turn) -> Secrets:
+def secrets_of(turn: Turn) -> Secrets:
+    """Return the own secrets of the step."""
     if turn.at.secrets is None:
         raise ProtocolBug("a phase after COMMIT without secrets")
     return turn.at.secrets
@@ -405,7 +285,7 @@ def _finish(turn: Turn) -> None:
     if turn.state.phase is Phase.DONE and turn.state.model_step == turn.at.number:
         if "finished" not in turn.at.asked:
             turn.emit(fx.Finished(turn.state.model_digest))
-            _ask(turn, "finished")
+            ask(turn, "finished")
         release(turn)
 
 
@@ -416,49 +296,11 @@ def release(turn: Turn) -> None:
         return
     slots = [("enter", state.epoch, turn.at.number, int(Phase.COMMIT), peer) for peer in state.roster]
     if "lingered" in turn.at.asked or all(slot in state.slots for slot in slots):
-        _ask(turn, "released")
+        ask(turn, "released")
         turn.emit(fx.Released())
 
 
 def lingered(turn: Turn) -> None:
     """Note that whoever needs this peer after the last step has had the time to ask (spec STP-11)."""
-    _ask(turn, "lingered")
+    ask(turn, "lingered")
     release(turn)
-
-
-# -- time-outs ------------------------------------------------------------------------------------------
-
-
-def phase_timed_out(turn: Turn) -> None:
-    """Tell everybody whose message of this phase did not come (spec AGR-7)."""
-    at, state = turn.at, turn.state
-    for peer in state.roster:
-        if peer not in at.delivered and peer != turn.me:
-            turn.sign(Late(at.number, int(state.phase), peer, -1))
-
-
-def publishing_timed_out(turn: Turn) -> None:
-    """Tell everybody who did not publish its disputed parts, or did not serve them (spec VER-9).
-
-    Also where the part is here for another reason: others may not have it, and cannot ask without PUBLISH.
-    """
-    at, state = turn.at, turn.state
-    for part in at.disputed:
-        for peer, bulk in zip(at.contributors, parts_of(turn, part), strict=True):
-            published = publish_slot(state.epoch, at.number, part, peer) in state.slots and turn.holds(bulk)
-            if peer != turn.me and not published:
-                turn.sign(Late(at.number, int(Phase.ACCUSE), peer, part))
-
-
-def bulk_timed_out(turn: Turn) -> None:
-    """Stop where the inputs of the own aggregate did not come."""
-    if turn.at.number > 0 and not turn.holds(*input_objects(turn)):
-        missing = [
-            peer
-            for peer, bulk in zip(turn.at.contributors, input_objects(turn), strict=True)
-            if not turn.holds(bulk)
-        ]
-        turn.stop(
-            f"step {turn.at.number}: the parts of peers {missing} did not come within "
-            f"{turn.config.timing.w_bulk} ms; check those peers and the links to them, then start anew"
-        )

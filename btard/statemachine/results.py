@@ -1,0 +1,69 @@
+"""Results of computations become the message of their phase (spec STP-3)."""
+
+from __future__ import annotations
+
+from btard.statemachine import effects as fx
+from btard.statemachine.checks import bulk_of_part
+from btard.statemachine.compute import Aggregate, Aggregated, Prepared, Sketched, Verified
+from btard.statemachine.form import state_digest
+from btard.statemachine.messages import Accuse, Commit, Reduce, Validate
+from btard.statemachine.phases import ask, input_objects, secrets_of
+from btard.statemachine.randomness import Purpose, Secrets, commitment
+from btard.statemachine.table import Phase
+from btard.statemachine.turn import Turn
+
+
+def prepared(turn: Turn, result: Prepared) -> None:
+    """Send COMMIT (spec STP-5, RND-2)."""
+    at, config, state = turn.at, turn.config, turn.state
+    secrets = Secrets.from_entropy(result.entropy)
+    turn.set_step(secrets=secrets, own_parts=result.parts)
+    turn.hold(*(bulk_of_part(turn, name, part) for part, name in enumerate(result.parts)))
+    place = (config.run, state.epoch, at.number, turn.me)
+    turn.sign(
+        Commit(
+            step=at.number,
+            prev=turn.prev(),
+            parts=result.parts,
+            sketch_commitment=commitment(*place, Purpose.SKETCH, secrets.sketch),
+            election_commitment=commitment(*place, Purpose.ELECTION, secrets.election),
+            digest=state_digest(state),
+        )
+    )
+
+
+def aggregate(turn: Turn) -> None:
+    """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7, STP-10)."""
+    if turn.state.phase is not Phase.REDUCE or "aggregate" in turn.at.asked:
+        return
+    if turn.at.number == 0:
+        ask(turn, "aggregate")
+        turn.sign(Reduce(0, turn.prev(), b""))
+    elif turn.holds(*input_objects(turn)):
+        ask(turn, "aggregate")
+        place = (turn.state.epoch, turn.at.number)
+        part, parts = turn.at.aggregators.index(turn.me), len(turn.state.roster)
+        turn.compute(Aggregate(*place, part, parts, tuple(bulk.digest for bulk in input_objects(turn))))
+
+
+def aggregated(turn: Turn, result: Aggregated) -> None:
+    """Send REDUCE and serve the aggregate to everybody."""
+    turn.hold(bulk_of_part(turn, result.digest, turn.at.aggregators.index(turn.me)))
+    turn.emit(fx.Offer(result.digest, None))
+    turn.sign(Reduce(turn.at.number, turn.prev(), result.digest))
+
+
+def sketched(turn: Turn, result: Sketched) -> None:
+    """Send VALIDATE."""
+    turn.set_step(aggregate_norms=result.aggregate_norms)
+    turn.sign(Validate(turn.at.number, turn.prev(), result.sketches, result.norms))
+
+
+def verified(turn: Turn, result: Verified) -> None:
+    """Send ACCUSE: the first claim found, or ``ok`` (spec VER-11)."""
+    secret = secrets_of(turn).election
+    # A peer that finds itself at fault leaves it to the others: an accusation of oneself is malformed.
+    claim = next((claim for claim in result.claims if claim.accused != turn.me), None)
+    if claim is not None and claim.object:
+        turn.emit(fx.Offer(claim.object, None))
+    turn.sign(Accuse(turn.at.number, turn.prev(), secret.value, secret.salt, claim))
