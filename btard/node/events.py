@@ -17,6 +17,9 @@ from btard.errors import BtardError
 _QUIET = frozenset({"phase", "certified", "progress", "link"})
 """Events of every step: in the log file and in JSON, not among the lines that a person reads."""
 
+_LONG = frozenset({"losses", "accuracies", "expelled"})
+"""Fields of the summary that a person has read before, event by event."""
+
 
 class EventLog:
     """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields."""
@@ -42,7 +45,8 @@ class EventLog:
             self._stdout.write(line + "\n")
             self._stdout.flush()
         elif event not in _QUIET or "accuracy" in fields:
-            self._reader.info(event, **fields)
+            told = {name: value for name, value in fields.items() if name not in _LONG}
+            self._reader.info(event, **told)
         self._remember(event, fields)
 
     def _write(self, text: str) -> None:
