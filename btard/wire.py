@@ -65,7 +65,7 @@ _TAGS: Final = (*range(6), *range(21, 41), 43, 52, 54, 100, 256, 258, 260, 261, 
 _REFUSED: Final = dict.fromkeys(_TAGS, _refuse_tag)
 
 
-def _parse(data: bytes, limit: int) -> Any:
+def parse_canonical(data: bytes, limit: int) -> Any:
     """Return plain CBOR data, or raise WireError unless ``data`` is its one canonical encoding."""
     if len(data) > limit:
         raise WireError(f"{len(data)} bytes, at most {limit} are allowed")
@@ -219,7 +219,7 @@ def encode_payload(epoch: int, body: Body) -> bytes:
 
 def decode_payload(author: int, payload: bytes) -> Message:
     """Return the message that a payload says; raise WireError where it is none (spec MSG-3)."""
-    record = _parse(payload, max_payload(MAX_PEERS))
+    record = parse_canonical(payload, max_payload(MAX_PEERS))
     if type(record) is not dict:
         raise WireError("payload is no map")
     kind = record.pop("kind", None)
@@ -288,7 +288,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 def decode_frame(data: bytes, peers: int) -> Frame:
     """Return the frame that ``data`` encodes; raise WireError where it is none (spec MSG-4)."""
-    record = _parse(data, max_frame(peers))
+    record = parse_canonical(data, max_frame(peers))
     match record:
         case ["message", *rest]:
             return _decode_envelope(rest, peers)

@@ -8,7 +8,7 @@ from typing import Any
 import cbor2
 from attrs import asdict, frozen
 
-from btard.wire import WireError, _parse
+from btard.wire import WireError, parse_canonical
 
 MAX_HELLO = 4096
 
@@ -37,7 +37,7 @@ def decode_hello(data: bytes) -> Hello | None:
     if not data.startswith(b"\x82\x65hello"):
         return None
     try:
-        record = _parse(data, MAX_HELLO)
+        record = parse_canonical(data, MAX_HELLO)
     except WireError:
         return None
     match record:
