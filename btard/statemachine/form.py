@@ -30,7 +30,7 @@ from btard.statemachine.messages import (
     Vote,
 )
 from btard.statemachine.parameters import Parameters
-from btard.statemachine.state import NOTHING, State
+from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 
 
@@ -83,7 +83,7 @@ def state_digest(state: State) -> Digest:
         state.at.number.to_bytes(8, "little"),
         state.model_digest,
         b"".join(peer.to_bytes(4, "little") for peer in state.roster),
-        state.last.election_value if state.last else NOTHING,
+        state.election_value,
     )
 
 

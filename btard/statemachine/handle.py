@@ -28,10 +28,10 @@ from btard.statemachine.delivery import deliver, fetch_what_came_early, held
 from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.judgement import judge_delivered, judge_timed_out, judged, verdicts
-from btard.statemachine.messages import Bulk, Late
+from btard.statemachine.messages import Bulk
 from btard.statemachine.phases import applied, enter_commit, leave, lingered, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
-from btard.statemachine.receive import late_quorum, receive
+from btard.statemachine.receive import receive
 from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
 from btard.statemachine.roles import next_step
 from btard.statemachine.settle import enter_epoch, note_evidence, outcome_due, ratify, round_over, unratified
@@ -134,10 +134,8 @@ def _fired(turn: Turn, timer: Timer) -> None:
     match timer:
         case ("phase", *where) if tuple(where) == place:
             phase_timed_out(turn)
-            _count_own_lates(turn)
         case ("publish", *where) if tuple(where) == place[:2] and state.phase is Phase.ACCUSE:
             publishing_timed_out(turn)
-            _count_own_lates(turn)
         case ("bulk", *where) if tuple(where) == place[:2] and state.phase is Phase.REDUCE:
             bulk_timed_out(turn)
         case ("judge", epoch, step, int(accuser)) if (epoch, step) == place[:2]:
@@ -158,11 +156,3 @@ def _fired(turn: Turn, timer: Timer) -> None:
             unratified(turn)
         case ("linger", epoch) if epoch == state.epoch and state.phase is Phase.DONE:
             lingered(turn)
-
-
-def _count_own_lates(turn: Turn) -> None:
-    for slot, envelope in list(turn.state.slots.items()):
-        message = envelope.message
-        own = slot[:3] == ("late", turn.state.epoch, turn.at.number) and envelope.author == turn.me
-        if own and message and isinstance(message.body, Late):
-            late_quorum(turn, message.body)

@@ -32,7 +32,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine
 from btard.statemachine.roles import next_step
-from btard.statemachine.state import NOTHING, Record
+from btard.statemachine.state import Record
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
 
@@ -53,16 +53,19 @@ def prepare(turn: Turn) -> None:
     own = None
     if turn.me in turn.at.contributors:
         own = own_work(turn)
-    target = target_of(state, turn.me)
-    audit = work_of(turn.config, state.last, target) if state.last and target is not None else None
     ask(turn, "prepare")
-    turn.compute(Prepare(state.epoch, turn.at.number, own, audit))
+    turn.compute(Prepare(state.epoch, turn.at.number, own, _audited_work(turn)))
+
+
+def _audited_work(turn: Turn) -> Work | None:
+    """The gradient that this peer recomputes as a validator, if it is one."""
+    target, last = target_of(turn.state, turn.me), turn.state.last
+    return work_of(turn.config, last, target) if last and target is not None else None
 
 
 def own_work(turn: Turn) -> Work:
     """The gradient that this peer owes in the current step."""
-    election_value = turn.state.last.election_value if turn.state.last else NOTHING
-    seed = gradient_seed(turn.config.run, election_value, turn.at.number, turn.me)
+    seed = gradient_seed(turn.config.run, turn.state.election_value, turn.at.number, turn.me)
     return Work(turn.me, turn.at.number, seed, len(turn.state.roster))
 
 
@@ -119,10 +122,10 @@ def enter_validate(turn: Turn) -> None:
     if step == 0:
         turn.sign(Validate(0, turn.prev(), b"", b""))
         return
-    target = target_of(state, turn.me)
-    audit = work_of(turn.config, state.last, target) if state.last and target is not None else None
     aggregates = tuple(aggregate_of(turn, part) for part in range(len(turn.at.aggregators)))
-    request = Sketch(state.epoch, step, turn.at.sketch_value, turn.at.own_parts, audit, aggregates)
+    request = Sketch(
+        state.epoch, step, turn.at.sketch_value, turn.at.own_parts, _audited_work(turn), aggregates
+    )
     turn.compute(request)
 
 
@@ -261,7 +264,7 @@ def certify(turn: Turn, certificate: Certificate) -> None:
         sketches=tuple(body.sketches for body in scalars),
         norms=tuple(body.norms for body in scalars),
         sketch_value=at.sketch_value,
-        seed_value=state.last.election_value if state.last else NOTHING,
+        seed_value=state.election_value,
         election_value=combine(config.run, state.epoch, at.number, Purpose.ELECTION, values),
     )
     klass = CommitClass(at.number, turn.prev())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from btard.statemachine import effects as fx
 from btard.statemachine.election import Pair, assign_parts, draw_pairs
 from btard.statemachine.messages import Digest
-from btard.statemachine.state import NOTHING, Step
+from btard.statemachine.state import Step
 from btard.statemachine.turn import Turn
 
 
@@ -16,13 +16,12 @@ def next_step(turn: Turn, number: int, views: tuple[Digest, ...]) -> None:
     validators: frozenset[int] = frozenset()
     if state.last is not None:
         drawn = draw_pairs(
-            turn.config.run, state.last.election_value, number, state.last.contributors, parameters.validators
+            turn.config.run, state.election_value, number, state.last.contributors, parameters.validators
         )
         # A validator sits out even if its target is gone (spec ELE-4): nobody gains by making it go.
         validators = frozenset(pair.validator for pair in drawn)
         pairs = tuple(pair for pair in drawn if {pair.validator, pair.target} <= set(state.roster))
-    election_value = state.last.election_value if state.last else NOTHING
-    aggregators = assign_parts(turn.config.run, election_value, state.epoch, number, state.roster)
+    aggregators = assign_parts(turn.config.run, state.election_value, state.epoch, number, state.roster)
     contributors = tuple(peer for peer in state.roster if number > 0 and peer not in validators)
     step = Step(number, aggregators=aggregators, contributors=contributors, pairs=pairs, views=views)
     turn.set(at=step)

@@ -123,9 +123,9 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
     if reason := _invalid(turn, chain):
         return Judgement(Verdict.REJECT, reason, "AGR-13")
     if isinstance(chain.klass, CommitClass):
-        if state.phase in _RUNNING and chain.klass.step < state.at.number:
-            return Judgement(Verdict.IGNORE, "certified here as well")
         if state.phase in _RUNNING:
+            if chain.klass.step < state.at.number:
+                return Judgement(Verdict.IGNORE, "certified here as well")
             turn.set(waiting=state.waiting.insert(chain.klass, chain))
             return Judgement(Verdict.DEFER, "until there is evidence")
     elif isinstance(chain.object, Evidence):
@@ -191,31 +191,16 @@ def round_over(turn: Turn, number: int) -> None:
     turn.set(settle=evolve(settle, rounds=number))
     if number < faults(len(turn.state.roster)) + 1:
         return
-    latest = max(
-        (klass.step for klass in settle.accepted if isinstance(klass, CommitClass)),
-        default=turn.state.first_step - 1,
-    )
-    if latest == turn.at.number and turn.state.phase is Phase.SETTLE and not _already_certified(turn, latest):
-        _certify_accepted(turn, latest)
+    for klass, chain in settle.accepted.items():
+        current = isinstance(klass, CommitClass) and klass.step == turn.at.number
+        if current and isinstance(chain.object, Certificate):  # the others applied this step, so must I
+            certify(turn, chain.object)
 
 
 def outcome_due(turn: Turn) -> None:
     """Note that everybody has had the time to apply the outcome's step (spec AGR-14)."""
     if turn.state.settle is not None:
         turn.set(settle=evolve(turn.state.settle, due=True))
-
-
-def _already_certified(turn: Turn, step: int) -> bool:
-    own = turn.state.certificate
-    return own is not None and own[0].step >= step
-
-
-def _certify_accepted(turn: Turn, step: int) -> None:
-    settle = turn.state.settle
-    for klass, chain in settle.accepted.items() if settle else ():
-        if isinstance(klass, CommitClass) and klass.step == step and isinstance(chain.object, Certificate):
-            certify(turn, chain.object)
-            return
 
 
 def ratify(turn: Turn) -> bool:

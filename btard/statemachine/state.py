@@ -110,6 +110,11 @@ class State:
         return self.rosters[self.epoch]
 
     @property
+    def election_value(self) -> Digest:
+        """Election value of the last certified step; zeros before there is one."""
+        return self.last.election_value if self.last else NOTHING
+
+    @property
     def position(self) -> int:
         """Where the peer stands among the phases of all steps."""
         return 5 * self.at.number + int(self.at.phase)

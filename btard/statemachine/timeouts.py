@@ -5,6 +5,7 @@ from __future__ import annotations
 from btard.statemachine.checks import parts_of
 from btard.statemachine.messages import Late, publish_slot
 from btard.statemachine.phases import input_objects
+from btard.statemachine.receive import late_quorum
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import Turn
 
@@ -12,9 +13,8 @@ from btard.statemachine.turn import Turn
 def phase_timed_out(turn: Turn) -> None:
     """Tell everybody whose message of this phase did not come (spec AGR-7)."""
     at, state = turn.at, turn.state
-    for peer in state.roster:
-        if peer not in at.delivered and peer != turn.me:
-            turn.sign(Late(at.number, int(state.phase), peer, -1))
+    missing = [peer for peer in state.roster if peer not in at.delivered and peer != turn.me]
+    _complain(turn, [Late(at.number, int(state.phase), peer, -1) for peer in missing])
 
 
 def publishing_timed_out(turn: Turn) -> None:
@@ -22,12 +22,21 @@ def publishing_timed_out(turn: Turn) -> None:
 
     Also where the part is here for another reason: others may not have it, and cannot ask without PUBLISH.
     """
-    at, state = turn.at, turn.state
+    at, state, lates = turn.at, turn.state, []
     for part in at.disputed:
         for peer, bulk in zip(at.contributors, parts_of(turn, part), strict=True):
             published = publish_slot(state.epoch, at.number, part, peer) in state.slots and turn.holds(bulk)
             if peer != turn.me and not published:
-                turn.sign(Late(at.number, int(Phase.ACCUSE), peer, part))
+                lates.append(Late(at.number, int(Phase.ACCUSE), peer, part))
+    _complain(turn, lates)
+
+
+def _complain(turn: Turn, lates: list[Late]) -> None:
+    """Sign all, then count: the first quorum freezes, and nothing is signed after that (spec AGR-11)."""
+    for late in lates:
+        turn.sign(late)
+    for late in lates:
+        late_quorum(turn, late)
 
 
 def bulk_timed_out(turn: Turn) -> None:

@@ -111,10 +111,8 @@ class Judging:
 
     def _aggregate_off(self, check: cp.PartCheck, level: Level) -> bool:
         vectors = [self._backend.part(name) for name in check.objects]
-        aggregate = self._backend.store.vector(check.aggregate)
-        if not is_finite(aggregate):
-            return True
-        return aggregate_is_off(vectors, aggregate.to(self._backend.task.device), self._tau, level)
+        aggregate = self._backend.store.vector(check.aggregate).to(self._backend.task.device)
+        return aggregate_is_off(vectors, aggregate, self._tau, level)
 
     def _nonfinite(self, check: cp.PartCheck, place: int) -> bool:
         return not is_finite(self._backend.store.vector(check.objects[place]))
