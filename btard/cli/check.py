@@ -20,7 +20,6 @@ from btard.runfile import load
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from btard.training.task import Task
 
 _DESCRIPTION = """\
 Say what is wrong with a run file, or with this machine as one of its peers, before anything starts.
@@ -108,7 +107,7 @@ def _check_task(genesis: RunFile, folder: Path, device: str) -> list[str]:
     try:
         numerics.set_deterministic()
         task = make_task(genesis.task.name, genesis.task.options, genesis.seed, device, folder)
-        canary = _canary(task)
+        canary = numerics.checked_canary(task)
     except (TaskError, BtardError) as error:
         return [str(error)]
     print("\nnumerics: equal at all peers, or honest gradients differ")
@@ -116,17 +115,6 @@ def _check_task(genesis: RunFile, folder: Path, device: str) -> list[str]:
         print(f"  {name.replace('_', ' '):16} {value}")
     print(f"  {'canary':16} {canary.hex()[:16]}")
     return list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
-
-
-def _canary(task: Task) -> bytes:
-    """Return the digest of a first gradient; raise BtardError where the task cannot compute one."""
-    from btard.training import numerics
-
-    try:
-        return numerics.canary(task)
-    except Exception as error:  # a user's class may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BtardError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
 
 
 def _print_run(genesis: RunFile) -> None:

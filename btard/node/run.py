@@ -23,8 +23,8 @@ from btard.node.peer import Peer
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
 from btard.training.checkpoint import save_model
-from btard.training.loading import TaskError, make_task
-from btard.training.numerics import canary, fingerprint, set_deterministic
+from btard.training.loading import make_task
+from btard.training.numerics import checked_canary, fingerprint, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
 from btard_transports.interface import Endpoint
@@ -130,7 +130,7 @@ def make_peer(
         version=version("btard"),
         run=genesis.run_id,
         model=task.model_digest(),
-        canary=_canary(task),
+        canary=checked_canary(task),
         numerics=attrs.asdict(numerics),
     )
     backend = Backend(
@@ -146,14 +146,6 @@ def make_peer(
         report=log,
         wait_limit=options.wait,
     )
-
-
-def _canary(task: Task) -> bytes:
-    try:
-        return canary(task)
-    except Exception as error:  # a user's class may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise TaskError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
 
 
 def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import attrs
 import torch
 
 from btard.hashing import digest
+from btard.training.loading import TaskError
 from btard.training.state import raw_bytes
 
 if TYPE_CHECKING:
@@ -85,6 +86,15 @@ def canary(task: "Task") -> bytes:
     Peers compare it at the initial ones, so call it on a task that has just been made.
     """
     return digest("canary", raw_bytes(task.gradient(_CANARY_SEED)))
+
+
+def checked_canary(task: "Task") -> bytes:
+    """Return `canary(task)`; raise TaskError, in one line, where the task cannot compute a gradient."""
+    try:
+        return canary(task)
+    except Exception as error:  # a user's class may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise TaskError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
 
 
 def _torch_build(device: torch.device) -> str:
