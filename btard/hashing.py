@@ -29,7 +29,15 @@ def digest(context: str, *pieces: bytes | memoryview) -> bytes:
 
 def object_digest(data: bytes | bytearray | memoryview) -> bytes:
     """Return the 32-byte content address of a bulk object, which depends on its bytes alone (CNS-2)."""
-    return blake3(memoryview(data).cast("B"), derive_key_context="btard 1 object").digest()
+    return streamed_object_digest([data])
+
+
+def streamed_object_digest(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
+    """Return the content address of the bulk object that `pieces` make up in their order (CNS-2)."""
+    hasher = blake3(derive_key_context="btard 1 object")
+    for piece in pieces:
+        hasher.update(memoryview(piece).cast("B"))
+    return hasher.digest()
 
 
 class Xof:

@@ -16,7 +16,7 @@ import torch
 
 from btard.hashing import digest
 from btard.training.loading import TaskError
-from btard.training.state import raw_bytes
+from btard.training.tensor_file import raw_bytes
 
 if TYPE_CHECKING:
     from btard.training.task import Task

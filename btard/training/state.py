@@ -9,14 +9,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
-from btard.hashing import digest
+from btard.hashing import digest, object_digest, streamed_object_digest
+from btard.training import tensor_file
+from btard.training.tensor_file import raw_bytes
 
 _STRUCTURE = "structure"
 _PARAMETER = "parameter."
+_UNREADABLE = (safetensors.SafetensorError, KeyError, ValueError, TypeError, AssertionError, RuntimeError)
 
 
 class StateError(ValueError):
@@ -65,35 +69,50 @@ class State:
         return attrs.evolve(self, tensors={name: t.detach().clone() for name, t in self.tensors.items()})
 
     def digest(self) -> bytes:
-        """Return the digest over structure, names, dtypes, shapes and bytes of all tensors (TRN-6)."""
-        return digest("model state", self.structure.encode(), *_pieces(self.tensors))
+        """Return the name under which the bytes of this state can be fetched (TRN-6, CNS-2).
+
+        It covers structure, names, dtypes, shapes and bytes of all tensors, and takes no copy of them all.
+        Raises StateError where a tensor has a dtype that cannot be sent.
+        """
+        return streamed_object_digest(tensor_file.pieces(self._file()))
+
+    def size(self) -> int:
+        """Return the length of `to_bytes()`. Raises StateError as `digest` does."""
+        return tensor_file.size(self._file())
 
     def to_bytes(self) -> bytes:
-        """Return the state as a safetensors file; equal states give equal bytes."""
-        text = torch.frombuffer(bytearray(self.structure.encode()), dtype=torch.uint8)
-        copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in self.tensors.items()}
-        return bytes(safetensors.torch.save({**copies, _STRUCTURE: text}))
+        """Return the state as a safetensors file; equal states give equal bytes (TRN-13).
+
+        Raises StateError as `digest` does.
+        """
+        return b"".join(tensor_file.pieces(self._file()))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "State":
-        """Return the state that `to_bytes` wrote, for any bytes of any origin; compare its digest before use.
+        """Return the state that `to_bytes` wrote, for any bytes of any origin (TRN-13).
 
-        Raises StateError where the bytes are no such file. Takes memory in proportion to `data`.
+        Raises StateError unless `to_bytes` gives the same bytes again. Takes memory in proportion to `data`.
         """
         try:
             tensors = safetensors.torch.load(data)
-            return cls(tensors, bytes(raw_bytes(tensors.pop(_STRUCTURE))).decode())
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            state = cls(tensors, bytes(raw_bytes(tensors.pop(_STRUCTURE))).decode())
+        except _UNREADABLE as error:
             raise StateError(f"these {len(data)} bytes hold no state: {str(error)!r:.200}") from error
+        if state.digest() != object_digest(data):
+            raise StateError(f"these {len(data)} bytes hold a state, but not in the form that all peers write")
+        return state
+
+    def _file(self) -> dict[str, torch.Tensor]:
+        for name, tensor in self.tensors.items():
+            if name == _STRUCTURE:
+                raise StateError(f"no tensor of a state may be called {name}")
+            if tensor.dtype not in tensor_file.DTYPES:
+                raise StateError(f"{name} is {tensor.dtype}; a state holds real numbers of the usual widths")
+        text = np.frombuffer(self.structure.encode(), dtype=np.uint8)
+        return {**self.tensors, _STRUCTURE: torch.from_numpy(text.copy())}
 
 
-def raw_bytes(tensor: torch.Tensor) -> memoryview:
-    """Return the elements of a tensor in row-major order as they stand in memory (little-endian)."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
-
-
-def _pieces(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes | memoryview]:
+def _described(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes | memoryview]:
     for name in sorted(tensors):
         tensor = tensors[name]
         yield f"{name} {tensor.dtype} {list(tensor.shape)}".encode()
@@ -102,7 +121,7 @@ def _pieces(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes | memoryview]
 
 def tensors_digest(context: str, tensors: Mapping[str, torch.Tensor]) -> bytes:
     """Return the digest over names, dtypes, shapes and bytes of tensors, in the order of their names."""
-    return digest(context, *_pieces(tensors))
+    return digest(context, *_described(tensors))
 
 
 def _canonical(value: object) -> str:

@@ -1,14 +1,18 @@
 """The state that peers have in common: its digest, its bytes, and going on from it."""
 
 import json
+import math
+import struct
 
 import attrs
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_task import DEVICES, Toy, train
 
+from btard.hashing import object_digest
 from btard.training.state import State, StateError
 
 OPTIMIZERS = {
@@ -114,7 +118,7 @@ def test_the_digest_sees_names_shapes_and_dtypes():
 @pytest.mark.shows("TRN-6")
 def test_the_digest_of_a_known_state_is_the_same_on_every_platform():
     state = State.of({"w": torch.arange(4.0)}, {"optimizer": {"lr": 0.1, "betas": (0.9, 1), 0: [None, True]}})
-    assert state.digest().hex() == "895c747487257b0c97e1b9234cccda961eb43932625bb7510b2263399dbf2461"
+    assert state.digest().hex() == "d66c684be3ba4db0ff347337689fcd89f8a53d8d84a8b7473287c9efd0d6b88d"
 
 
 @pytest.mark.shows("TRN-6")
@@ -214,13 +218,119 @@ def test_the_state_of_another_optimizer_or_schedule_is_refused():
 # Bytes, from anywhere.
 
 
-@pytest.mark.shows("TRN-8")
+@pytest.mark.shows("TRN-13")
 def test_equal_states_have_equal_bytes():
     first, second = Toy(torch.optim.AdamW), Toy(torch.optim.AdamW)
     for each in (first, second):
         train(each, 3)
     assert first.state().to_bytes() == second.state().to_bytes()
     assert State.from_bytes(first.state().to_bytes()).digest() == second.model_digest()
+
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32]
+DTYPES += [torch.int16, torch.int8, torch.uint8, torch.bool]
+TENSORS = st.builds(
+    lambda shape, dtype: torch.arange(math.prod(shape)).reshape(shape).to(dtype),
+    st.lists(st.integers(0, 4), max_size=3),
+    st.sampled_from(DTYPES),
+)
+
+
+@pytest.mark.shows("TRN-6", "TRN-13")
+@given(st.dictionaries(st.text(max_size=5), TENSORS, max_size=5), st.lists(st.integers() | st.text()))
+@settings(deadline=None)
+def test_the_digest_is_the_name_of_the_bytes_and_every_safetensors_reader_reads_them(tensors, rest):
+    state = State.of(tensors, {"optimizer": rest})
+    data = state.to_bytes()
+    assert state.digest() == object_digest(data)
+    assert state.size() == len(data)
+    assert State.from_bytes(data).to_bytes() == data
+    read = safetensors.torch.load(data)
+    assert bytes(read.pop("structure").numpy()).decode() == state.structure
+    assert read.keys() == state.tensors.keys()
+    for name, tensor in read.items():
+        assert tensor.dtype == state.tensors[name].dtype
+        assert torch.equal(tensor, state.tensors[name])
+
+
+@pytest.mark.shows("TRN-6", "TRN-13")
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_digest_of_a_trained_model_is_the_name_of_its_bytes(device):
+    task = Toy(torch.optim.AdamW, device=device)
+    train(task, 2)
+    state = task.state()
+    assert task.model_digest() == state.digest() == object_digest(state.to_bytes())
+    assert state.size() == len(state.to_bytes())
+
+
+@pytest.mark.shows("TRN-13")
+def test_views_and_shared_tensors_are_written_out():
+    t = torch.arange(6.0).view(2, 3)
+    state = State.of({"a": t.t(), "b": t, "c": t[:, 1:]}, {})
+    read = safetensors.torch.load(state.to_bytes())
+    assert torch.equal(read["parameter.a"], t.t())
+    assert torch.equal(read["parameter.c"], t[:, 1:])
+
+
+@pytest.mark.refuses("TRN-13")
+@pytest.mark.parametrize("name", ["complex64", "float8_e4m3fn"])
+def test_numbers_that_have_no_place_in_the_bytes_are_refused(name):
+    state = State.of({"w": torch.zeros(2).to(getattr(torch, name))}, {})
+    for use in (state.digest, state.size, state.to_bytes):
+        with pytest.raises(StateError, match=r"parameter\.w"):
+            use()
+    with pytest.raises(StateError):
+        State.from_bytes(safetensors.torch.save({**state.tensors, "structure": torch.zeros(1).byte()}))
+
+
+def with_header(header: object, data: bytes = b"", fill: int = 0) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8 + fill)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def entry(dtype="U8", shape=(2,), offsets=(0, 2)):
+    return {"data_offsets": list(offsets), "dtype": dtype, "shape": list(shape)}
+
+
+def test_the_form_that_the_next_test_breaks_is_accepted():
+    assert State.from_bytes(with_header({"structure": entry()}, b"{}")).structure == "{}"
+
+
+@pytest.mark.shows("TRN-13")
+def test_the_bytes_of_a_state_in_full():
+    state = State.of({"b": torch.tensor([2.0]), "a": torch.tensor([1], dtype=torch.uint8)}, {"x": {1: (0.5,)}})
+    structure = b'{"dict":[["x",{"dict":[[1,{"tuple":[0.5]}]]}]]}'
+    header = {
+        "parameter.a": entry("U8", (1,), (4, 5)),
+        "parameter.b": entry("F32", (1,), (0, 4)),
+        "structure": entry("U8", (len(structure),), (5, 5 + len(structure))),
+    }
+    assert state.to_bytes() == with_header(header, struct.pack("<fB", 2.0, 1) + structure)
+
+
+@pytest.mark.refuses("TRN-8", "TRN-13")
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_header({"structure": entry()}, b"{}", fill=8),
+        with_header({"structure": entry()}, b"{}") + b"x",
+        with_header({"structure": entry("I8")}, b"{}"),
+        with_header({"structure": entry(shape=(1, 2))}, b"{}"),
+        with_header({"structure": entry(), "__metadata__": {"a": "b"}}, b"{}"),
+        with_header(b'{"structure": {"data_offsets":[0,2],"dtype":"U8","shape":[2]}}', b"{}"),
+        with_header({"structure": entry(), "a": entry("F32", (0,), (2, 2))}, b"{}"),
+        with_header({"structure": entry(shape=(0,), offsets=(0, 0)), "a": entry()}, b"{}"),
+        with_header({"structure": entry(), "a": entry("F32", (2**62, 0), (0, 0))}, b"{}"),
+        with_header({"structure": entry(), "a": entry("F32", (2**62, 2**62), (2, 6))}, b"{}1234"),
+        with_header({"structure": entry(shape=(2**40,), offsets=(0, 2**40))}, b"{}"),
+        (2**63).to_bytes(8, "little") + b"{}",
+        with_header(b"[" * 100_000),
+    ],
+)
+def test_bytes_in_another_form_than_all_peers_write_are_refused(data):
+    with pytest.raises(StateError):
+        State.from_bytes(data)
 
 
 @pytest.mark.refuses("TRN-8")
