@@ -29,6 +29,7 @@ from btard.statemachine.table import Phase
 
 LINK = (1, 40)  # milliseconds between any two peers
 COMPUTE = (1, 80)  # milliseconds for a computation
+MODEL_SIZE = 100  # bytes of a model as an object
 Tamper = Callable[["World", int, fx.Effect], Iterable[fx.Effect]]
 
 
@@ -105,7 +106,13 @@ class Oracle:
             case cp.Judge():
                 return cp.Judged(self.judge(me, request))
             case cp.Apply():
-                return cp.Applied(digest("model", *request.aggregates))
+                return cp.Applied(self.model(me, request))
+            case cp.Save() | cp.Load():
+                return (cp.Saved if isinstance(request, cp.Save) else cp.Loaded)(request.digest)
+
+    def model(self, me: int, request: cp.Apply) -> bytes:
+        """Return the digest of the model of peer ``me`` after an update."""
+        return digest("model", *request.aggregates)
 
 
 class Culprits(Oracle):
@@ -219,6 +226,9 @@ class World:
                 result = self.oracle.compute(peer, effect.request, self._random.randbytes(128))
                 self._note_sizes(peer, effect.request, result)
                 self.schedule(self.duration(peer, effect.request), peer, Computed(effect.request, result))
+            case fx.FetchModel():
+                self.sizes[effect.digest] = MODEL_SIZE
+                self.perform(peer, fx.Fetch(effect.source, effect.digest, MODEL_SIZE, effect.step))
             case fx.Offer():
                 self.offers.add((peer, effect.digest))
                 for asker, source, name in [w for w in self.wanted if w[1:] == (peer, effect.digest)]:
@@ -248,6 +258,8 @@ class World:
         match request, result:
             case cp.Prepare(own=cp.Work() as own), cp.Prepared():
                 made = {name: part_size(dimension, own.parts, part) for part, name in enumerate(result.parts)}
+            case cp.Save(), cp.Saved():
+                made = {result.digest: MODEL_SIZE}
             case cp.Aggregate(), cp.Aggregated():
                 made = {result.digest: part_size(dimension, request.parts, request.part)}
             case _:

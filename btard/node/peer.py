@@ -36,6 +36,7 @@ class Compute(Protocol):
     """The numeric backend."""
 
     store: ObjectStore
+    model_size: int  # bytes of the model as an object
 
     def compute(self, request: Request) -> Result:
         """Return the result of a request."""
@@ -221,6 +222,9 @@ class Peer:
                 self._send(effect)
             case fx.Fetch():
                 self._fetch(effect)
+            case fx.FetchModel():
+                self._steps[effect.digest] = effect.step
+                self.host.fetch(effect.source, effect.digest, self.backend.model_size)
             case fx.Offer():
                 self._offer(effect)
             case fx.Discard():
@@ -278,6 +282,8 @@ class Peer:
                 self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
             case fx.Certified():
                 self.report("certified", step=effect.step)
+            case fx.Drifted():
+                self.report("drifted", step=effect.step, peers=list(effect.peers))
             case fx.Accused():
                 self.report(
                     "accused",
@@ -294,6 +300,7 @@ class Peer:
                     rule=effect.rule,
                     kind=effect.kind,
                     reason=effect.reason,
+                    applied=effect.applied,
                 )
             case fx.RosterChanged():
                 self.host.set_members(frozenset(effect.roster))

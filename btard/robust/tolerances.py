@@ -26,6 +26,7 @@ class Level(Enum):
 
     VOTE = (1e-9, 4.0, 1.0)
     ACCUSE = (4e-9, 6.0, 2.0)
+    COVER = (8e-9, 12.0, 4.0)  # what an aggregator that accuses above ACCUSE cannot have missed
 
     @property
     def scalar_rtol(self) -> float:

@@ -111,6 +111,7 @@ def gradient_check(config: Config, record: Record, target: int) -> GradientCheck
         sketch_value=record.sketch_value,
         sketches=record.sketches[place],
         norms=record.norms[place],
+        aggregators=record.aggregators,
     )
 
 

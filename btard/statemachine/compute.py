@@ -32,6 +32,7 @@ class GradientCheck:
     sketch_value: Digest
     sketches: bytes
     norms: bytes
+    aggregators: tuple[int, ...]
 
 
 @frozen
@@ -105,7 +106,10 @@ class Aggregated:
 
 @frozen
 class Sketch:
-    """Sketch the own parts against the aggregates, or the recomputed gradient of ``audit``."""
+    """Sketch the own parts against the aggregates, or the recomputed gradient of ``audit``.
+
+    ``report`` is the check of a target that is no member any more (spec VER-17).
+    """
 
     epoch: int
     step: int
@@ -113,15 +117,17 @@ class Sketch:
     own: tuple[Digest, ...]
     audit: Work | None
     aggregates: tuple[Digest, ...]
+    report: GradientCheck | None = None
 
 
 @frozen
 class Sketched:
-    """Rows and norms to broadcast; the aggregates' norms in consensus arithmetic."""
+    """Rows and norms to broadcast; the aggregates' norms in consensus arithmetic; whether to report."""
 
     sketches: bytes
     norms: bytes
     aggregate_norms: tuple[float, ...]
+    report: bool = False
 
 
 @frozen
@@ -145,10 +151,14 @@ class Verified:
 
 @frozen
 class Judge:
-    """Judge one claim from what was committed, broadcast and published."""
+    """Judge one claim from what was committed, broadcast and published.
+
+    ``raised`` is the phase of ``accuser``'s message with the claim: VALIDATE for a report.
+    """
 
     epoch: int
     step: int
+    raised: int
     accuser: int
     claim: Claim
     check: PartCheck | GradientCheck | ValidatorCheck
@@ -160,9 +170,13 @@ ACCUSER = -1
 
 @frozen
 class Judged:
-    """Who is guilty: a peer, or ACCUSER; None where the two recomputations of a gradient disagree."""
+    """Who is guilty: a peer, or ACCUSER; None where the two recomputations of a gradient disagree.
+
+    ``accomplices`` are the aggregators that looked away, ascending (spec VER-20).
+    """
 
     guilty: int | None
+    accomplices: tuple[int, ...] = ()
 
 
 @frozen
@@ -180,5 +194,35 @@ class Applied:
     digest: Digest
 
 
-Request = Prepare | Aggregate | Sketch | Verify | Judge | Apply
-Result = Prepared | Aggregated | Sketched | Verified | Judged | Applied
+@frozen
+class Save:
+    """Keep the model before ``step``, whose digest is ``digest``, as an object to serve (spec STP-13)."""
+
+    step: int
+    digest: Digest
+
+
+@frozen
+class Saved:
+    """Digest of the object."""
+
+    digest: Digest
+
+
+@frozen
+class Load:
+    """Take over the certified model before ``step`` from a fetched object (spec STP-13)."""
+
+    step: int
+    digest: Digest
+
+
+@frozen
+class Loaded:
+    """Digest of the model that is in place now."""
+
+    digest: Digest
+
+
+Request = Prepare | Aggregate | Sketch | Verify | Judge | Apply | Save | Load
+Result = Prepared | Aggregated | Sketched | Verified | Judged | Applied | Saved | Loaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import bulk_of_claim, bulk_of_part, commit_of, inadmissible, parts_of
-from btard.statemachine.config import quorum
+from btard.statemachine.drift import drifts_again, load_what_came
 from btard.statemachine.form import unfit
 from btard.statemachine.messages import (
     Accuse,
@@ -39,6 +39,8 @@ def why_undelivered(turn: Turn, author: int) -> str | None:
         return "it follows other messages than mine"
     if reason := unfit(turn.state, author, body):
         return reason
+    if isinstance(body, Commit) and drifts_again(turn, author, body):
+        return "its author drifted lately, and this is not the model that a majority holds"
     if isinstance(body, Accuse) and body.claim and (reason := inadmissible(turn, author, body.claim)):
         return reason
     return None if turn.holds(*bulk_of(turn, author, body)) else "an object that it rests on is not here"
@@ -62,8 +64,6 @@ def deliver(turn: Turn) -> bool:
     if arrived:
         turn.set_step(delivered=turn.at.delivered | arrived)
         _serve_aggregates(turn, arrived)
-    if turn.state.phase is Phase.COMMIT:
-        _stop_if_drifted(turn)
     return bool(arrived)
 
 
@@ -78,23 +78,9 @@ def _serve_aggregates(turn: Turn, authors: frozenset[int]) -> None:
 def held(turn: Turn, bulk: Bulk) -> None:
     """Note a fetched object; serve it on if it was published (spec VER-9)."""
     turn.hold(bulk)
+    load_what_came(turn, bulk.digest)
     if turn.state.phase is Phase.ACCUSE and any(bulk in parts_of(turn, part) for part in turn.at.disputed):
         turn.emit(fx.Offer(bulk.digest, None))
-
-
-def _stop_if_drifted(turn: Turn) -> None:
-    """Stop where a quorum stands at one other state: this peer's model is the odd one (spec STP-5)."""
-    own = phase_body(turn.phase_message(Phase.COMMIT, turn.me))
-    if not isinstance(own, Commit):
-        return
-    bodies = [phase_body(turn.phase_message(Phase.COMMIT, peer)) for peer in turn.state.roster]
-    digests = [body.digest for body in bodies if isinstance(body, Commit)]
-    if any(digests.count(other) >= quorum(len(turn.state.roster)) for other in {*digests} - {own.digest}):
-        turn.stop(
-            f"step {turn.at.number}: my model or optimizer state differs from what a majority holds; "
-            "all peers need the same numerics class for this optimizer: compare torch version, device and "
-            "thread count with `btard check`"
-        )
 
 
 def fetch_bulk(turn: Turn, sender: int, envelope: Envelope | None) -> None:

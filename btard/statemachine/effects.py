@@ -57,6 +57,23 @@ class Fetch:
 
 
 @frozen
+class FetchModel:
+    """Ask ``source`` for the model before ``step``: an object as large as one's own (spec STP-13)."""
+
+    source: int
+    digest: Digest
+    step: int
+
+
+@frozen
+class Drifted:
+    """These members stand before ``step`` with another model than the certified one."""
+
+    step: int
+    peers: tuple[int, ...]
+
+
+@frozen
 class Offer:
     """Serve an object to ``to``, or to all members where that is None."""
 
@@ -114,13 +131,17 @@ class Accused:
 
 @frozen
 class Expelled:
-    """A settled epoch's outcome for one peer: ``kind`` is ``ban`` or ``remove``."""
+    """What became of one peer: ``kind`` is ``ban`` or ``remove``.
+
+    ``applied`` is the step whose applied update holds what it was banned for; 0 where none does.
+    """
 
     peer: int
     step: int
     rule: str
     kind: str
     reason: str
+    applied: int = 0
 
 
 @frozen
@@ -155,6 +176,8 @@ Effect = (
     | Persist
     | Send
     | Fetch
+    | FetchModel
+    | Drifted
     | Offer
     | Discard
     | Compute

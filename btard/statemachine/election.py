@@ -44,3 +44,22 @@ def draw_pairs(
     drawn = Draws("pairs", run, election, _number(step)).sample(2 * count, len(contributors))
     chosen = [contributors[place] for place in drawn]
     return tuple(Pair(chosen[2 * i], chosen[2 * i + 1]) for i in range(count))
+
+
+def closing_steps(contributors: int, validators: int) -> int:
+    """Return how many closing steps look at so many contributions of the last training step (spec STP-15)."""
+    return -(-contributors // validators) if validators and contributors > 1 else 0
+
+
+def closing_pairs(
+    run: bytes, election: bytes, last: int, k: int, contributors: Sequence[int], validators: int
+) -> tuple[Pair, ...]:
+    """Return the pairs of the ``k``-th closing step after training step ``last``, k from 1 (spec ELE-5).
+
+    ``election`` is the election value of step ``last``, ``contributors`` are those of that step.
+    """
+    count = len(contributors)
+    order = Draws("closing pairs", run, election, _number(last)).permutation(count)
+    dealt = [contributors[place] for place in order]
+    chosen = range((k - 1) * validators, min(k * validators, count))
+    return tuple(Pair(dealt[(i + 1) % count], dealt[i]) for i in chosen)

@@ -6,12 +6,13 @@ all peers come to the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from btard.statemachine.config import Config, quorum
 from btard.statemachine.form import malformed
 from btard.statemachine.messages import (
     Accuse,
+    Body,
     Claim,
     ClaimKind,
     Commit,
@@ -21,6 +22,7 @@ from btard.statemachine.messages import (
     Late,
     NoVerdict,
     Reveal,
+    Validate,
     Vote,
 )
 from btard.statemachine.randomness import Purpose, Secret, commitment
@@ -71,9 +73,9 @@ def proves(config: Config, state: State, evidence: Evidence) -> bool:
         case EvidenceKind.LATE:
             return _quorum_of_late(state, evidence)
         case EvidenceKind.VERDICT:
-            return _quorum_on_claim(state, evidence, Vote)
+            return _quorum_of_votes(state, evidence)
         case EvidenceKind.NOVERDICT:
-            return _quorum_on_claim(state, evidence, NoVerdict)
+            return _quorum_of_doubt(state, evidence)
 
 
 def _equivocates(evidence: Evidence) -> bool:
@@ -96,7 +98,7 @@ def _is_malformed(config: Config, state: State, subject: int, envelope: Envelope
     if message is None:
         return True
     roster = state.rosters[message.epoch]
-    return malformed(config.parameters, roster, subject, message.body) is not None
+    return malformed(config.parameters, config.peers, roster, subject, message.body) is not None
 
 
 def opening_fails(config: Config, committed: Envelope, opened: Envelope) -> bool:
@@ -126,11 +128,13 @@ def _opens_otherwise(config: Config, evidence: Evidence) -> bool:
     return opening_fails(config, *evidence.envelopes)
 
 
-def _distinct_members(state: State, envelopes: Iterable[Envelope]) -> bool:
-    """Whether these are messages of q distinct members of their one epoch, sharing all but the author."""
+def _distinct_members(state: State, envelopes: Sequence[Envelope], alike: Callable[[Body], object]) -> bool:
+    """Whether these are messages of q distinct members of their one epoch, equal as ``alike`` sees them."""
     messages = [envelope.message for envelope in envelopes]
     first = messages[0] if messages else None
-    if first is None or any(m is None or (m.epoch, m.body) != (first.epoch, first.body) for m in messages):
+    if first is None or any(
+        m is None or (m.epoch, alike(m.body)) != (first.epoch, alike(first.body)) for m in messages
+    ):
         return False
     authors = {envelope.author for envelope in envelopes}
     roster = state.rosters[first.epoch]
@@ -143,32 +147,58 @@ def _quorum_of_late(state: State, evidence: Evidence) -> bool:
         return False
     roster = state.rosters[message.epoch]
     named = message.body.subject == evidence.subject and evidence.subject in roster
-    return named and _distinct_members(state, evidence.envelopes)
+    return named and _distinct_members(state, evidence.envelopes, lambda body: body)
 
 
 def claim_of(envelope: Envelope) -> Claim | None:
-    """Return the claim in an ACCUSE, if it is one."""
-    body = envelope.message.body if envelope.message else None
-    return body.claim if isinstance(body, Accuse) else None
+    """Return the claim in an ACCUSE, or the report in a VALIDATE, if there is one."""
+    match envelope.message.body if envelope.message else None:
+        case Accuse(claim=claim) | Validate(report=claim):
+            return claim
+    return None
 
 
-def _quorum_on_claim(state: State, evidence: Evidence, kind: type[Vote | NoVerdict]) -> bool:
+def names(vote: Body, subject: int) -> bool:
+    """Whether a message is a vote that finds ``subject`` guilty, or an accomplice."""
+    return isinstance(vote, Vote) and subject in (vote.guilty, *vote.accomplices)
+
+
+def _quorum_of_votes(state: State, evidence: Evidence) -> bool:
+    accusation, *votes = evidence.envelopes
+    raised, claim = accusation.message, claim_of(accusation)
+    body = raised.body if raised else None
+    if raised is None or claim is None or not isinstance(body, Accuse | Validate):
+        return False
+    wanted = (body.step, int(body.phase), accusation.author, accusation.hash)
+
+    def alike(vote: Body) -> object:
+        fits = isinstance(vote, Vote) and (vote.step, vote.raised, vote.accuser, vote.claim) == wanted
+        return fits and names(vote, evidence.subject)
+
+    agreed = votes and votes[0].message and alike(votes[0].message.body) and votes[0].message.epoch
+    return agreed == raised.epoch and _distinct_members(state, votes, alike)
+
+
+def doubted(claim: Claim, accuser: int) -> tuple[int, ...]:
+    """Return who loses its place where a quorum saw no verdict on this claim (spec AGR-9).
+
+    A `validator` claim has two possible culprits; where both are, honest judges may disagree, and the accuser
+    is not to blame.
+    """
+    return (claim.accused,) if claim.kind is ClaimKind.VALIDATOR else (accuser, claim.accused)
+
+
+def _quorum_of_doubt(state: State, evidence: Evidence) -> bool:
     accusation, *opinions = evidence.envelopes
-    claim = claim_of(accusation)
-    message = opinions[0].message if opinions else None
-    if claim is None or message is None or accusation.message is None:
+    raised, claim = accusation.message, claim_of(accusation)
+    first = opinions[0].message if opinions else None
+    if raised is None or claim is None or first is None or not isinstance(raised.body, Accuse):
         return False
-    body = message.body
-    if not isinstance(body, kind) or message.epoch != accusation.message.epoch:
+    expected = NoVerdict(raised.body.step, accusation.author, accusation.hash)
+    if (first.epoch, first.body) != (raised.epoch, expected):
         return False
-    accused = accusation.message.body
-    if not isinstance(accused, Accuse) or (body.step, body.accuser) != (accused.step, accusation.author):
-        return False
-    if isinstance(body, Vote):
-        names_subject = body.guilty == evidence.subject
-    else:
-        names_subject = evidence.subject in (accusation.author, claim.accused)
-    return names_subject and body.claim == accusation.hash and _distinct_members(state, opinions)
+    subjects = doubted(claim, accusation.author)
+    return evidence.subject in subjects and _distinct_members(state, opinions, lambda body: body)
 
 
 def rule_broken(evidence: Evidence) -> tuple[str, str]:
@@ -180,6 +210,9 @@ def rule_broken(evidence: Evidence) -> tuple[str, str]:
         raise ValueError("a verdict without the accusation that it judges")
     if evidence.subject == evidence.envelopes[0].author:
         return "VER-6", f"raised a false {claim.kind} claim on peer {claim.accused}"
+    vote = evidence.envelopes[1].message
+    if vote is not None and isinstance(vote.body, Vote) and evidence.subject in vote.body.accomplices:
+        return "VER-18", f"as an aggregator covered the false scalars of peer {claim.accused}"
     if evidence.subject != claim.accused:
         return _CLAIM_RULES[ClaimKind.GRADIENT]  # the target, found out by judging its validator
     return _CLAIM_RULES[claim.kind]

@@ -11,14 +11,14 @@ import math
 from collections.abc import Sequence
 
 from btard.consensus import row_norm
-from btard.hashing import digest
 from btard.robust.encoding import NORM_SIZE, ROWS, SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import malformed_row
 from btard.statemachine.messages import (
     Accuse,
     Body,
+    Claim,
+    ClaimKind,
     Commit,
-    Digest,
     Epoch,
     Late,
     NoVerdict,
@@ -34,13 +34,16 @@ from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 
 
-def malformed(parameters: Parameters, roster: Sequence[int], author: int, body: Body) -> str | None:
-    """Say what breaks the form of a message of an epoch with ``roster``; None if nothing does."""
+def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author: int, body: Body) -> str | None:
+    """Say what breaks the form of a message of an epoch with ``roster``; None if nothing does.
+
+    ``peers`` is the size of the genesis roster.
+    """
     match body:
         case Commit() if len(body.parts) not in (0, len(roster)):
             return f"{len(body.parts)} part hashes among {len(roster)} members"
         case Validate():
-            return _malformed_scalars(parameters, body)
+            return _malformed_report(roster, body.report) or _malformed_scalars(parameters, body)
         case Accuse() if body.claim is not None and body.claim.accused == author:
             return "accuses itself"
         case Late() if body.subject not in roster or not -1 <= body.part < len(roster):
@@ -49,12 +52,35 @@ def malformed(parameters: Parameters, roster: Sequence[int], author: int, body: 
             return "parts are published in ACCUSE only"
         case Publish() if body.part >= len(roster):
             return f"publishes part {body.part} of {len(roster)}"
-        case Vote() if not {body.accuser, body.guilty} <= set(roster):
-            return "votes on no member"
+        case Vote():
+            return _malformed_vote(peers, roster, body)
         case NoVerdict() if body.accuser not in roster:
             return "no member has raised that claim"
         case Epoch() if sorted(set(body.roster)) != list(body.roster) or not set(body.roster) <= set(roster):
             return "its roster is no subset of the epoch's"
+    return None
+
+
+def _malformed_report(roster: Sequence[int], report: Claim | None) -> str | None:
+    if report is None:
+        return None
+    if report.kind is not ClaimKind.GRADIENT or report.accused in roster:
+        return "its report is no gradient claim on a former member"
+    return None
+
+
+def _malformed_vote(peers: int, roster: Sequence[int], vote: Vote) -> str | None:
+    if vote.raised not in (Phase.VALIDATE, Phase.ACCUSE) or vote.accuser not in roster:
+        return "votes on what nobody has raised"
+    named = (vote.guilty, *vote.accomplices)
+    if (
+        max(named) >= peers
+        or len(set(named)) < len(named)
+        or list(vote.accomplices) != sorted(vote.accomplices)
+    ):
+        return "names no peers, or one twice"
+    if vote.guilty == vote.accuser and vote.accomplices:
+        return "a false claim has no accomplices"
     return None
 
 
@@ -76,33 +102,21 @@ def _malformed_scalars(parameters: Parameters, body: Validate) -> str | None:
     return None
 
 
-def state_digest(state: State) -> Digest:
-    """Return the digest that every COMMIT of the step must carry (spec STP-5)."""
-    return digest(
-        "state",
-        state.at.number.to_bytes(8, "little"),
-        state.model_digest,
-        b"".join(peer.to_bytes(4, "little") for peer in state.roster),
-        state.election_value,
-    )
-
-
 def unfit(state: State, author: int, body: PhaseBody) -> str | None:
     """Say why this message of the current phase does not fit the step; None if it does (spec STP-4)."""
-    drawing = state.at.number == 0
     match body:
         case Commit():
             expected = len(state.roster) if author in state.at.contributors else 0
             if len(body.parts) != expected:
                 return f"{len(body.parts)} part hashes where {expected} are due"
-            if body.digest != state_digest(state):
-                return "its state digest differs from mine"
-        case Reduce() if drawing == bool(body.aggregate):
-            return "an aggregate in step 0" if drawing else "no aggregate"
+        case Reduce() if state.at.trains != bool(body.aggregate):
+            return "no aggregate" if state.at.trains else "an aggregate in a step without contributors"
         case Validate():
             expected = scalars_due(state, author)
             if len(body.norms) != NORM_SIZE * expected:
                 return f"scalars of {len(body.norms) // NORM_SIZE} parts where {expected} are due"
+            if body.report not in (None, report_due(state, author)):
+                return "its report is not on its own target"
         case Reduce() | Reveal() | Accuse():
             pass
     return None
@@ -114,3 +128,9 @@ def scalars_due(state: State, author: int) -> int:
         return len(state.roster)
     duty = any(pair.validator == author for pair in state.at.pairs)
     return len(state.last.roster) if duty and state.last else 0
+
+
+def report_due(state: State, author: int) -> Claim | None:
+    """Return the report that ``author`` may carry in VALIDATE: on its target, if that is gone (spec VER-17)."""
+    targets = (pair.target for pair in state.at.absent if pair.validator == author)
+    return next((Claim(ClaimKind.GRADIENT, target, 0, b"") for target in targets), None)

@@ -14,10 +14,14 @@ from btard.statemachine.compute import (
     Apply,
     Judge,
     Judged,
+    Load,
+    Loaded,
     Prepare,
     Prepared,
     Request,
     Result,
+    Save,
+    Saved,
     Sketch,
     Sketched,
     Verified,
@@ -25,11 +29,18 @@ from btard.statemachine.compute import (
 )
 from btard.statemachine.config import Config
 from btard.statemachine.delivery import deliver, fetch_what_came_early, held
+from btard.statemachine.drift import loaded, saved
 from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
-from btard.statemachine.judgement import judge_delivered, judge_timed_out, judged, verdicts
+from btard.statemachine.judgement import (
+    judge_delivered,
+    judge_timed_out,
+    judged,
+    judged_report,
+    verdicts,
+)
 from btard.statemachine.messages import Bulk
-from btard.statemachine.phases import applied, enter_commit, leave, lingered, verify
+from btard.statemachine.phases import applied, enter_commit, leave, lingered, prepare, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.receive import receive
 from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
@@ -113,7 +124,21 @@ def _computed(turn: Turn, request: Request, result: Result) -> None:
     if isinstance(request, Apply) and isinstance(result, Applied):
         applied(turn, request.step, result.digest)
         return
-    if isinstance(request, Apply) or (request.epoch, request.step) != (turn.state.epoch, turn.at.number):
+    match request, result:
+        case Save(), Saved():
+            saved(turn, result)
+            return
+        case Load(), Loaded():
+            loaded(turn)
+            prepare(turn)
+            return
+        case Judge(raised=Phase.VALIDATE), Judged():
+            if request.epoch == turn.state.epoch:
+                judged_report(turn, request, result)
+            return
+    if isinstance(request, Apply | Save | Load):
+        return
+    if (request.epoch, request.step) != (turn.state.epoch, turn.at.number):
         return  # the epoch ended before the computation did
     match turn.state.phase, request, result:
         case Phase.COMMIT, Prepare(), Prepared():

@@ -42,7 +42,7 @@ class Claim:
 
 @frozen
 class Commit:
-    """Part hashes (none from who contributes nothing), two MPRNG commitments, state digest."""
+    """Part hashes (none from who contributes nothing), two MPRNG commitments, digest of the model."""
 
     kind: ClassVar[str] = "commit"
     phase: ClassVar[Phase] = Phase.COMMIT
@@ -51,7 +51,7 @@ class Commit:
     parts: tuple[Digest, ...]
     sketch_commitment: Digest
     election_commitment: Digest
-    digest: Digest
+    model: Digest
 
 
 @frozen
@@ -79,7 +79,10 @@ class Reveal:
 
 @frozen
 class Validate:
-    """Sketch rows and norms of every part, little-endian float64; both empty from who has none."""
+    """Sketch rows and norms of every part, little-endian float64; both empty from who has none.
+
+    ``report`` is a validator's finding on a target that is no member any more (spec VER-17).
+    """
 
     kind: ClassVar[str] = "validate"
     phase: ClassVar[Phase] = Phase.VALIDATE
@@ -87,6 +90,7 @@ class Validate:
     prev: Digest
     sketches: bytes
     norms: bytes
+    report: Claim | None = None
 
 
 @frozen
@@ -133,13 +137,19 @@ class Late:
 
 @frozen
 class Vote:
-    """The author judged the claim in ``accuser``'s ACCUSE with hash ``claim`` and found ``guilty`` guilty."""
+    """The author judged what ``accuser`` raised in its message with hash ``claim`` and found ``guilty`` guilty.
+
+    ``raised`` is the phase of that message: ACCUSE, or VALIDATE for a report. ``accomplices`` are the
+    aggregators that looked away (spec VER-20), ascending.
+    """
 
     kind: ClassVar[str] = "vote"
     step: int
+    raised: int  # a Phase
     accuser: int
     claim: Digest
     guilty: int
+    accomplices: tuple[int, ...] = ()
 
 
 @frozen
@@ -209,8 +219,10 @@ def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
             return publish_slot(epoch, body.step, body.part, author)
         case Late():
             return ("late", epoch, body.step, body.late_phase, body.subject, body.part, author)
-        case Vote() | NoVerdict():
-            return (body.kind, epoch, body.step, body.accuser, author)
+        case Vote():
+            return ("vote", epoch, body.step, body.raised, body.accuser, author)
+        case NoVerdict():
+            return ("noverdict", epoch, body.step, body.accuser, author)
         case Epoch():
             return ("epoch", epoch, author)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import (
     aggregate_of,
@@ -15,9 +17,11 @@ from btard.statemachine.checks import (
     validator_check,
     work_of,
 )
-from btard.statemachine.compute import Apply, Prepare, Sketch, Verify, Work
+from btard.statemachine.compute import Prepare, Sketch, Verify, Work
 from btard.statemachine.disputes import disputed_parts
+from btard.statemachine.drift import apply, set_drifted_aside
 from btard.statemachine.election import gradient_seed
+from btard.statemachine.form import report_due
 from btard.statemachine.messages import (
     Accuse,
     Bulk,
@@ -31,7 +35,7 @@ from btard.statemachine.messages import (
     Validate,
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine
-from btard.statemachine.roles import next_step
+from btard.statemachine.roles import last_number, next_step
 from btard.statemachine.state import Record
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
@@ -48,7 +52,8 @@ def enter_commit(turn: Turn) -> None:
 def prepare(turn: Turn) -> None:
     """Ask for the gradient, and for the target's, once the model stands before this step."""
     state = turn.state
-    if state.phase is not Phase.COMMIT or state.model_step != turn.at.number or "prepare" in turn.at.asked:
+    ready = state.model_step == turn.at.number and state.loading is None
+    if state.phase is not Phase.COMMIT or not ready or "prepare" in turn.at.asked:
         return
     own = None
     if turn.me in turn.at.contributors:
@@ -86,11 +91,17 @@ def _time_out(turn: Turn, timeout: int, compute: int) -> None:
 def enter_reduce(turn: Turn) -> None:
     """Serve the own parts, fetch those of the own aggregate (spec STP-6, STP-7)."""
     timing = turn.config.timing
+    if not set_drifted_aside(turn):
+        turn.stop(
+            f"step {turn.at.number}: no majority of the peers holds one model; all peers need the same "
+            "numerics class for this task's optimizer: compare them with `btard check`, then start anew"
+        )
+        return
     turn.sign(Enter(turn.at.number, int(Phase.REDUCE)))
     _time_out(turn, timing.t_reduce, timing.c_reduce)
     for part, name in enumerate(turn.at.own_parts):
         turn.emit(fx.Offer(name, (turn.at.aggregators[part],)))
-    if turn.at.number > 0:
+    if turn.at.trains:
         for peer, bulk in zip(turn.at.contributors, input_objects(turn), strict=True):
             fetch(turn, peer, bulk)
         turn.timer(timing.w_bulk, "bulk", turn.state.epoch, turn.at.number)
@@ -119,14 +130,20 @@ def enter_validate(turn: Turn) -> None:
     _time_out(turn, turn.config.timing.t_validate, turn.config.timing.c_validate)
     step, state = turn.at.number, turn.state
     turn.set_step(sketch_value=_combined(turn, Phase.REVEAL, Purpose.SKETCH))
-    if step == 0:
-        turn.sign(Validate(0, turn.prev(), b"", b""))
+    claim = report_due(state, turn.me)
+    report = gradient_check(turn.config, state.last, claim.accused) if claim and state.last else None
+    audit = _audited_work(turn)
+    if not turn.at.trains and audit is None and report is None:
+        turn.sign(Validate(step, turn.prev(), b"", b""))
         return
-    aggregates = tuple(aggregate_of(turn, part) for part in range(len(turn.at.aggregators)))
-    request = Sketch(
-        state.epoch, step, turn.at.sketch_value, turn.at.own_parts, _audited_work(turn), aggregates
-    )
-    turn.compute(request)
+    aggregates = _aggregates(turn)
+    own = turn.at.own_parts
+    turn.compute(Sketch(state.epoch, step, turn.at.sketch_value, own, audit, aggregates, report))
+
+
+def _aggregates(turn: Turn) -> tuple[Digest, ...]:
+    """Return the aggregates of all parts of the step; REDUCE must have been left."""
+    return tuple(aggregate_of(turn, part) for part in range(len(turn.at.aggregators))) if turn.at.trains else ()
 
 
 def enter_accuse(turn: Turn) -> None:
@@ -162,7 +179,7 @@ def verify(turn: Turn) -> None:
     ask(turn, "verify")
     own = audit = None
     validators = []
-    if at.number > 0:
+    if at.trains:
         own = part_check(turn, at.aggregators.index(turn.me))
     if state.last is not None:
         target = target_of(state, turn.me)
@@ -234,7 +251,7 @@ def begin_step(
     finished = turn.at.asked & {"finished"}  # an epoch may end after the last step, too
     next_step(turn, number, views)
     turn.set_step(asked=finished)
-    if number > turn.config.parameters.steps:
+    if number > last_number(turn):
         turn.move(at_the_end, Phase.DONE)
         turn.sign(Enter(number, int(Phase.COMMIT)))
         turn.timer(turn.config.timing.t_accuse + 4 * turn.config.timing.delta, "linger", turn.state.epoch)
@@ -249,31 +266,46 @@ def certify(turn: Turn, certificate: Certificate) -> None:
     at, config, state = turn.at, turn.config, turn.state
     openings = [env.message.body for env in certificate.envelopes if env.message]
     values = [body.value for body in openings if isinstance(body, Accuse)]
-    scalars = [scalars_of(turn, peer) for peer in at.contributors]
-    aggregates = tuple(aggregate_of(turn, part) for part in range(len(at.aggregators)))
-    alarms = state.alarms
+    value = combine(config.run, state.epoch, at.number, Purpose.ELECTION, values)
+    alarms, drifts = state.alarms, state.drifts
     for part in at.alarmed:
         alarms = alarms.insert(at.aggregators[part], at.number)
-    record = Record(
+    for peer in at.drifted:
+        drifts = drifts.insert(peer, at.number)
+    turn.set(
+        last=_record(turn, value),
+        certificate=(CommitClass(at.number, turn.prev()), certificate),
+        alarms=alarms,
+        drifts=drifts,
+    )
+    turn.emit(fx.Certified(at.number))
+    if at.trains:
+        apply(turn, at.number, _aggregates(turn))
+    else:
+        turn.set(model_step=at.number + 1)
+
+
+def _record(turn: Turn, value: Digest) -> Record:
+    """Return what the next steps may refer to, where ``value`` is this step's election value."""
+    at, state, last = turn.at, turn.state, turn.state.last
+    if last is not None and not at.trains:
+        return evolve(last, certified=at.number, certified_value=value)
+    scalars = [scalars_of(turn, peer) for peer in at.contributors]
+    return Record(
         step=at.number,
+        certified=at.number,
         roster=state.roster,
         aggregators=at.aggregators,
         contributors=at.contributors,
         parts=tuple(commit_of(turn, peer).parts for peer in at.contributors),
-        aggregates=aggregates,
+        aggregates=_aggregates(turn),
         sketches=tuple(body.sketches for body in scalars),
         norms=tuple(body.norms for body in scalars),
         sketch_value=at.sketch_value,
         seed_value=state.election_value,
-        election_value=combine(config.run, state.epoch, at.number, Purpose.ELECTION, values),
+        election_value=value,
+        certified_value=value,
     )
-    klass = CommitClass(at.number, turn.prev())
-    turn.set(last=record, certificate=(klass, certificate), alarms=alarms)
-    turn.emit(fx.Certified(at.number))
-    if at.number == 0:
-        turn.set(model_step=1)
-    else:
-        turn.compute(Apply(at.number, aggregates))
 
 
 def applied(turn: Turn, step: int, digest: Digest) -> None:

@@ -103,7 +103,11 @@ def _receive_envelope(turn: Turn, sender: int, envelope: Envelope) -> Judgement:
     if message is not None and message.epoch > state.epoch:
         return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")
     if message is None or malformed(
-        turn.config.parameters, state.rosters[message.epoch], envelope.author, message.body
+        turn.config.parameters,
+        turn.config.peers,
+        state.rosters[message.epoch],
+        envelope.author,
+        message.body,
     ):
         note_evidence(turn, Evidence(EvidenceKind.MALFORMED, envelope.author, (envelope,)))
         return Judgement(Verdict.REJECT, "malformed", "MSG-3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import bulk_of_part
 from btard.statemachine.compute import Aggregate, Aggregated, Prepared, Sketched, Verified
-from btard.statemachine.form import state_digest
+from btard.statemachine.form import report_due
 from btard.statemachine.messages import Accuse, Commit, Reduce, Validate
 from btard.statemachine.phases import ask, input_objects, secrets_of
 from btard.statemachine.randomness import Purpose, Secrets, commitment
@@ -27,7 +27,7 @@ def prepared(turn: Turn, result: Prepared) -> None:
             parts=result.parts,
             sketch_commitment=commitment(*place, Purpose.SKETCH, secrets.sketch),
             election_commitment=commitment(*place, Purpose.ELECTION, secrets.election),
-            digest=state_digest(state),
+            model=state.model_digest,
         )
     )
 
@@ -36,9 +36,9 @@ def aggregate(turn: Turn) -> None:
     """Ask for the aggregate once all its inputs are here; step 0 has none (spec STP-7, STP-10)."""
     if turn.state.phase is not Phase.REDUCE or "aggregate" in turn.at.asked:
         return
-    if turn.at.number == 0:
+    if not turn.at.trains:
         ask(turn, "aggregate")
-        turn.sign(Reduce(0, turn.prev(), b""))
+        turn.sign(Reduce(turn.at.number, turn.prev(), b""))
     elif turn.holds(*input_objects(turn)):
         ask(turn, "aggregate")
         place = (turn.state.epoch, turn.at.number)
@@ -56,7 +56,8 @@ def aggregated(turn: Turn, result: Aggregated) -> None:
 def sketched(turn: Turn, result: Sketched) -> None:
     """Send VALIDATE."""
     turn.set_step(aggregate_norms=result.aggregate_norms)
-    turn.sign(Validate(turn.at.number, turn.prev(), result.sketches, result.norms))
+    report = report_due(turn.state, turn.me) if result.report else None
+    turn.sign(Validate(turn.at.number, turn.prev(), result.sketches, result.norms, report))
 
 
 def verified(turn: Turn, result: Verified) -> None:

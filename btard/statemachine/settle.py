@@ -22,13 +22,16 @@ from btard.statemachine.messages import (
     Accuse,
     Certificate,
     Chain,
+    ClaimKind,
     Class,
     CommitClass,
     Epoch,
     Evidence,
+    EvidenceKind,
     GuiltyClass,
 )
 from btard.statemachine.phases import begin_step, certify
+from btard.statemachine.roles import last_number
 from btard.statemachine.state import Settle
 from btard.statemachine.table import STEP_PHASES, Phase, Trigger
 from btard.statemachine.turn import Turn
@@ -46,6 +49,8 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
     ``found`` is what came to light at once; ``chain`` is what brought it, if it did not come to light here:
     its signatures are kept.
     """
+    for evidence in found:
+        _ban_former_member(turn, evidence)
     found = tuple(evidence for evidence in found if evidence.subject in turn.state.roster)
     if not found or turn.state.phase is Phase.STOPPED:
         return
@@ -69,6 +74,30 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
     for evidence in found:
         if evidence.subject not in turn.state.evidence:
             turn.set(evidence=turn.state.evidence.insert(evidence.subject, evidence))
+
+
+def _ban_former_member(turn: Turn, evidence: Evidence) -> None:
+    """Ban the key of a former member that votes convict: it has no part in any agreement (spec VER-19)."""
+    state, subject = turn.state, evidence.subject
+    known = (*state.roster, *state.banned, *state.convicted)
+    if evidence.kind is not EvidenceKind.VERDICT or subject in known:
+        return
+    turn.set(convicted=state.convicted | {subject})
+    _tell(turn, subject, "ban", evidence)
+
+
+def _tell(turn: Turn, peer: int, kind: str, evidence: Evidence) -> None:
+    """Report who is out by which rule, in which step, and whether its wrong contribution was applied."""
+    rule, reason = rule_broken(evidence)
+    claim = claim_of(evidence.envelopes[0])
+    accusation = evidence.envelopes[0].message
+    step, applied = turn.at.number, 0
+    if claim is not None and accusation is not None:
+        step = getattr(accusation.body, "step", step)
+        # Such a claim is about the step before, which was certified and so applied.
+        late = claim.kind in (ClaimKind.GRADIENT, ClaimKind.VALIDATOR) and rule in ("VER-1", "VER-18")
+        applied = min(step - 1, turn.config.parameters.steps) if late else 0
+    turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied))
 
 
 def _freeze(turn: Turn) -> None:
@@ -210,7 +239,7 @@ def ratify(turn: Turn) -> bool:
         return False
     if not settle.due or settle.rounds <= faults(len(state.roster)):
         return False
-    following = state.last.step + 1 if state.last else 0
+    following = state.last.certified + 1 if state.last else 0
     if state.model_step != following:
         return False
     classes = [klass for klass in settle.accepted if isinstance(klass, GuiltyClass)]
@@ -256,7 +285,7 @@ def enter_epoch(turn: Turn) -> bool:
 def unratified(turn: Turn) -> None:
     """Stop where no quorum signed the outcome; after the last step the others may simply have left."""
     outcome = turn.state.outcome
-    if outcome is not None and outcome.next_step > turn.config.parameters.steps:
+    if outcome is not None and outcome.next_step > last_number(turn):
         if "finished" not in turn.at.asked:
             turn.emit(fx.Finished(outcome.digest))
         turn.emit(fx.Released())
@@ -283,6 +312,7 @@ def _start_epoch(turn: Turn, outcome: Epoch) -> None:
         banned=tuple(sorted({*state.banned, *outcome.bans})),
         settle=None,
         outcome=None,
+        reports=(),
         waiting=type(state.waiting)(),
     )
     turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster))
@@ -298,10 +328,7 @@ def _report(turn: Turn, outcome: Epoch) -> None:
         kind = "ban" if peer in outcome.bans else "remove"
         chain = accepted.get(GuiltyClass("ban" if kind == "ban" else "guilty", peer))
         if chain is not None and isinstance(chain.object, Evidence):
-            rule, reason = rule_broken(chain.object)
-            claim = claim_of(chain.object.envelopes[0])
-            step = turn.at.number if claim is None else outcome.next_step
-            turn.emit(fx.Expelled(peer, step, rule, kind, reason))
+            _tell(turn, peer, kind, chain.object)
 
 
 def too_few(turn: Turn) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 from rpds import HashTrieMap, HashTrieSet
 
+from btard.statemachine.compute import Judged
 from btard.statemachine.effects import Timer
 from btard.statemachine.election import Pair
 from btard.statemachine.messages import (
@@ -29,12 +30,15 @@ NOTHING: Digest = bytes(32)
 
 @frozen
 class Record:
-    """A certified step, as long as the next one may refer to it.
+    """The last step with contributors (or step 0), as long as the next ones may refer to it.
 
     The tuples over contributors are in roster order; ``sketches`` and ``norms`` are as broadcast.
+    ``certified`` and ``certified_value`` are number and election value of the latest certified step, which may
+    be a closing step.
     """
 
     step: int
+    certified: int
     roster: tuple[int, ...]
     aggregators: tuple[int, ...]
     contributors: tuple[int, ...]
@@ -45,6 +49,7 @@ class Record:
     sketch_value: Digest
     seed_value: Digest  # election value of the step before: the contributors' seeds came from it
     election_value: Digest
+    certified_value: Digest
 
 
 @frozen
@@ -54,8 +59,11 @@ class Step:
     number: int
     phase: Phase = Phase.COMMIT  # the last of the five that was entered
     aggregators: tuple[int, ...] = ()
-    contributors: tuple[int, ...] = ()
+    contributors: tuple[int, ...] = ()  # until COMMIT is left: whoever is to contribute
+    trains: bool = False  # gradients are contributed: neither step 0 nor a closing step
     pairs: tuple[Pair, ...] = ()  # with both peers in the roster
+    absent: tuple[Pair, ...] = ()  # whose target is out but not banned: a report is due
+    drifted: tuple[int, ...] = ()  # whose COMMIT carried another model than the certified one
     secrets: Secrets | None = None
     own_parts: tuple[Digest, ...] = ()
     views: tuple[Digest, ...] = ()  # hash of each left phase's messages
@@ -65,7 +73,7 @@ class Step:
     aggregate_norms: tuple[float, ...] = ()
     disputed: tuple[int, ...] = ()
     alarmed: tuple[int, ...] = ()  # those disputed by verification 3 alone
-    judging: HashTrieMap[Claim, int | None] = field(factory=HashTrieMap)  # finished judgements by claim
+    judging: HashTrieMap[Claim, Judged] = field(factory=HashTrieMap)  # finished judgements by claim
     pursued: frozenset[int] = frozenset()  # accusers whose claim is being judged or was
 
 
@@ -96,6 +104,11 @@ class State:
     held: HashTrieMap[Bulk, int] = field(factory=HashTrieMap)  # and the last step that they belong to
     banned: tuple[int, ...] = ()
     alarms: HashTrieMap[int, int] = field(factory=HashTrieMap)  # aggregator: step of its last false alarm
+    drifts: HashTrieMap[int, int] = field(factory=HashTrieMap)  # member: certified step of its last drift
+    loading: Digest | None = None  # the certified model, while this peer has another one
+    unapplied: tuple[int, tuple[Digest, ...]] | None = None  # step and aggregates that wait for it
+    reports: tuple[tuple[int, int], ...] = ()  # step and author of those of the epoch being judged
+    convicted: frozenset[int] = frozenset()  # former members banned by votes on a report
     served: HashTrieSet[tuple[int, SlotKey]] = field(factory=HashTrieSet)
     pulled: HashTrieSet[Timer] = field(factory=HashTrieSet)
     deferred: tuple[tuple[int, Frame], ...] = ()
@@ -112,7 +125,7 @@ class State:
     @property
     def election_value(self) -> Digest:
         """Election value of the last certified step; zeros before there is one."""
-        return self.last.election_value if self.last else NOTHING
+        return self.last.certified_value if self.last else NOTHING
 
     @property
     def position(self) -> int:

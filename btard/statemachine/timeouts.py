@@ -41,7 +41,7 @@ def _complain(turn: Turn, lates: list[Late]) -> None:
 
 def bulk_timed_out(turn: Turn) -> None:
     """Stop where the inputs of the own aggregate did not come."""
-    if turn.at.number > 0 and not turn.holds(*input_objects(turn)):
+    if turn.at.trains and not turn.holds(*input_objects(turn)):
         missing = [
             peer
             for peer, bulk in zip(turn.at.contributors, input_objects(turn), strict=True)

@@ -24,6 +24,7 @@ from btard.statemachine import compute as cp
 from btard.statemachine.messages import Digest
 from btard.statemachine.parameters import Parameters
 from btard.training.judge import Judging
+from btard.training.state import State
 from btard.training.task import Task
 
 
@@ -44,6 +45,9 @@ class Backend:
         self.evaluate_every = evaluate_every
         self._attack = attack or Attack()
         self._warn = warn
+        self.model_size = (
+            task.model_size()
+        )  # bytes of the model as an object, the same at all peers (spec STP-13)
         self._model_step = 1  # the model stands before this step; step 0 changes nothing
         self._previous: torch.Tensor | None = None  # parameters before the last update
         self._audited: dict[cp.Work, tuple[torch.Tensor, ...]] = {}
@@ -65,9 +69,13 @@ class Backend:
             case cp.Verify():
                 return cp.Verified(self._judging.claims(request))
             case cp.Judge():
-                return cp.Judged(self._judging.guilty(request.claim, request.check))
+                return self._judge(request)
             case cp.Apply():
                 return self._apply(request)
+            case cp.Save():
+                return cp.Saved(self.store.add_bytes(self.task.state().to_bytes(), request.step))
+            case cp.Load():
+                return self._load(request)
 
     def _prepare(self, request: cp.Prepare) -> cp.Prepared:
         parts: tuple[Digest, ...] = ()
@@ -120,13 +128,28 @@ class Backend:
             sketches=b"".join(entry.packed_rows() for entry in own),
             norms=b"".join(entry.packed_norm() for entry in own),
             aggregate_norms=tuple(consensus_norm(aggregate) for aggregate in aggregates),
+            report=request.report is not None and self._judging.broke_its_seed(request.report),
         )
+
+    def _judge(self, request: cp.Judge) -> cp.Judged:
+        guilty = self._judging.guilty(request.claim, request.check)
+        if isinstance(request.check, cp.GradientCheck) and guilty == request.claim.accused:
+            return cp.Judged(guilty, self._judging.accomplices(request.check))
+        return cp.Judged(guilty)
 
     def _apply(self, request: cp.Apply) -> cp.Applied:
         self._previous = self.task.parameters_vector()
         self.task.update(torch.cat([self.part(name) for name in request.aggregates]))
         self._model_step = request.step + 1
+        self.model_size = self.task.model_size()
         return cp.Applied(self.task.model_digest())
+
+    def _load(self, request: cp.Load) -> cp.Loaded:
+        data = self.store.data(request.digest)
+        if data is None:
+            raise ValueError("the model that was fetched is not here any more")
+        self.task.load_state(State.from_bytes(bytes(data)))
+        return cp.Loaded(self.task.model_digest())
 
     def progress(self, step: int) -> dict[str, float]:
         """Return the loss of the last own gradient, and where it is due the test accuracy, after ``step``."""

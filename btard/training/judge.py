@@ -82,6 +82,25 @@ class Judging:
             case cp.ValidatorCheck():
                 return self._validator_or_target(check)
 
+    def broke_its_seed(self, check: cp.GradientCheck) -> bool:
+        """Whether a target that is no member any more is to be reported (spec VER-17)."""
+        return bool(self._gradient_off(check, Level.ACCUSE, twice=False))
+
+    def accomplices(self, check: cp.GradientCheck) -> tuple[int, ...]:
+        """Return the aggregators that must have seen a guilty target's false scalars (spec VER-20).
+
+        Equal hashes prove which part they held. They accuse above Level.ACCUSE, and judges' numbers differ from
+        theirs by much less than that, so nobody honest is off by twice as much.
+        """
+        pieces = self._twice(check.work) or ()
+        covered = {
+            check.aggregators[part]
+            for part, piece in enumerate(pieces)
+            if self._backend.store.add(piece, check.work.step) == check.committed[part]
+            and self._piece_off(check, part, piece, Level.COVER)
+        }
+        return tuple(sorted(covered - {check.work.peer}))
+
     def _part_guilty(self, claim: Claim, check: cp.PartCheck) -> bool:
         if claim.kind is ClaimKind.AGGREGATE:
             return self._aggregate_off(check, Level.VOTE)

@@ -186,6 +186,10 @@ class Task(ABC):
         """Return the digest of parameters, optimizer state and schedule, on which peers agree (TRN-6)."""
         return self._state().digest()
 
+    def model_size(self) -> int:
+        """Return the bytes of the state as an object, without making them."""
+        return self._state().size()
+
     def _state(self) -> State:
         rest: dict[str, object] = {"optimizer": self.optimizer.state_dict()}
         if self.scheduler is not None:
