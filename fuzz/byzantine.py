@@ -55,6 +55,24 @@ def silent(kind: type[Body], step: int) -> Tamper:
     return tamper
 
 
+def vanishing(step: int) -> Tamper:
+    """Send nothing of that step or later any more once this peer is drawn as a target, in ``step`` or later."""
+    drawn: list[int] = []
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        at = world.states[peer].at
+        if at.number >= step and any(pair.target == peer for pair in at.pairs):
+            drawn.append(at.number)
+        if not drawn or not isinstance(effect, fx.Send):
+            return (effect,)
+        body = (
+            effect.frame.message.body if isinstance(effect.frame, Envelope) and effect.frame.message else None
+        )
+        return (effect,) if getattr(body, "step", drawn[0]) < drawn[0] else ()
+
+    return tamper
+
+
 def to_some(kind: type[Body], step: int, favoured: Iterable[int]) -> Tamper:
     """Send messages of this kind to the favoured only."""
     chosen = set(favoured)

@@ -88,6 +88,14 @@ class Oracle:
         """Return who is guilty."""
         return cp.ACCUSER
 
+    def judged(self, me: int, request: cp.Judge) -> cp.Judged:
+        """Return who is guilty, and who looked away."""
+        return cp.Judged(self.judge(me, request))
+
+    def reports(self, me: int, check: cp.GradientCheck) -> bool:
+        """Whether validator ``me`` finds its former target's gradient wrong."""
+        return False
+
     def compute(self, me: int, request: cp.Request, entropy: bytes) -> cp.Result:
         """Return the result of any computation, with digests that depend on the inputs alone."""
         match request:
@@ -100,11 +108,12 @@ class Oracle:
             case cp.Sketch():
                 parts = len(request.own) or (request.audit.parts if request.audit else 0)
                 norms = b"\x00\x00\x00\x00\x00\x00\xf0\x3f" * parts
-                return cp.Sketched(bytes(SKETCH_SIZE * parts), norms, (1.0,) * len(request.aggregates))
+                report = request.report is not None and self.reports(me, request.report)
+                return cp.Sketched(bytes(SKETCH_SIZE * parts), norms, (1.0,) * len(request.aggregates), report)
             case cp.Verify():
                 return cp.Verified(self.verify(me, request))
             case cp.Judge():
-                return cp.Judged(self.judge(me, request))
+                return self.judged(me, request)
             case cp.Apply():
                 return cp.Applied(self.model(me, request))
             case cp.Save() | cp.Load():
@@ -139,6 +148,10 @@ class Culprits(Oracle):
         if request.audit and request.audit.work.peer in self.gradient:
             claims.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
         return tuple(claim for claim in claims if claim.accused != me)
+
+    def reports(self, me: int, check: cp.GradientCheck) -> bool:
+        """Find what an honest validator would find."""
+        return check.work.peer in self.gradient
 
     def judge(self, me: int, request: cp.Judge) -> int | None:
         """Find the accused guilty where it is."""

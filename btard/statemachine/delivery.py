@@ -77,8 +77,9 @@ def _serve_aggregates(turn: Turn, authors: frozenset[int]) -> None:
 
 def held(turn: Turn, bulk: Bulk) -> None:
     """Note a fetched object; serve it on if it was published (spec VER-9)."""
+    if not turn.holds(bulk):
+        load_what_came(turn, bulk.digest)
     turn.hold(bulk)
-    load_what_came(turn, bulk.digest)
     if turn.state.phase is Phase.ACCUSE and any(bulk in parts_of(turn, part) for part in turn.at.disputed):
         turn.emit(fx.Offer(bulk.digest, None))
 

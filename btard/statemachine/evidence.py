@@ -208,11 +208,11 @@ def rule_broken(evidence: Evidence) -> tuple[str, str]:
     claim = claim_of(evidence.envelopes[0])
     if claim is None:
         raise ValueError("a verdict without the accusation that it judges")
-    if evidence.subject == evidence.envelopes[0].author:
-        return "VER-6", f"raised a false {claim.kind} claim on peer {claim.accused}"
     vote = evidence.envelopes[1].message
     if vote is not None and isinstance(vote.body, Vote) and evidence.subject in vote.body.accomplices:
         return "VER-18", f"as an aggregator covered the false scalars of peer {claim.accused}"
+    if evidence.subject == evidence.envelopes[0].author:
+        return "VER-6", f"raised a false {claim.kind} claim on peer {claim.accused}"
     if evidence.subject != claim.accused:
         return _CLAIM_RULES[ClaimKind.GRADIENT]  # the target, found out by judging its validator
     return _CLAIM_RULES[claim.kind]

@@ -1,0 +1,161 @@
+"""Reports on former members, and accomplices of a convicted target."""
+
+from collections.abc import Iterable
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btard.statemachine import compute as cp
+from btard.statemachine import effects as fx
+from btard.statemachine.messages import Body, Claim, ClaimKind, Validate, Vote
+from fuzz import byzantine as byz
+from fuzz.world import Culprits, Oracle, Tamper, World, configs, parameters
+from tests.statemachine.stage import bodies
+from tests.statemachine.test_bans import expelled
+
+
+def vanished(
+    seed: int, oracle: Oracle, peers: int = 6, also: dict[int, object] | None = None
+) -> tuple[World, int]:
+    """Run with a last peer that falls silent when it is a target; return the world and its number."""
+    cheat = peers - 1
+    tampers = {cheat: byz.vanishing(1), **(also or {})}
+    world = World(configs(peers, parameters(peers, 8)), seed, oracle, tamper=tampers)
+    honest = [peer for peer in range(peers) if peer not in tampers]
+    world.run(lambda: world.over(honest))
+    return world, cheat
+
+
+@pytest.mark.shows("VER-17", "VER-19")
+@pytest.mark.refuses("VER-17", "VER-1")
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32), peers=st.integers(4, 7))
+def test_going_silent_saves_no_target(seed: int, peers: int) -> None:
+    world, cheat = vanished(seed, Culprits(gradient=[peers - 1]), peers)
+    for peer in range(peers - 1):
+        assert expelled(world, peer) in (
+            [],  # never drawn
+            [(cheat, "STP-3", "remove"), (cheat, "VER-1", "ban")],
+        )
+        assert not world.of(fx.Stopped, peer)
+        assert world.states[peer].convicted == ({cheat} if expelled(world, peer) else set())
+    assert expelled(world, 0) == expelled(world, 1)
+
+
+@pytest.mark.shows("VER-17")
+@settings(max_examples=4)
+@given(seed=st.integers(0, 2**32))
+def test_a_former_member_that_did_not_cheat_is_only_removed(seed: int) -> None:
+    world, cheat = vanished(seed, Oracle())
+    assert expelled(world) in ([], [(cheat, "STP-3", "remove")])
+    assert not [body for peer in range(5) for body in bodies(world, Vote, peer)]
+
+
+@pytest.mark.shows("VER-19")
+def test_a_report_keeps_no_step_from_its_certificate() -> None:
+    world, cheat = next(
+        found for seed in range(50) if expelled((found := vanished(seed, Culprits(gradient=[5])))[0])
+    )
+    out = next(e for e in world.of(fx.Expelled, 0) if isinstance(e, fx.Expelled) and e.kind == "ban")
+    assert (out.peer, out.applied) == (cheat, out.step - 1)
+    assert world.states[0].epoch == 1  # the removal; the ban needs no agreement
+    assert world.states[0].roster == (0, 1, 2, 3, 4)
+
+
+def report(body: Body) -> Body:
+    former = Claim(ClaimKind.GRADIENT, 5, 0, b"")
+    return evolve(body, report=former) if isinstance(body, Validate) else body
+
+
+def reporting() -> Tamper:
+    """Report on the last peer once it is gone, whatever is true."""
+    change = byz.lying(Validate, 1, report)
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        gone = world.states[peer].at.absent
+        yield from change(world, peer, effect) if gone else (effect,)
+
+    return tamper
+
+
+@pytest.mark.refuses("VER-6", "VER-17", "MSG-3", "STP-4")
+def test_a_false_report_costs_its_author_its_place() -> None:
+    outcomes = set()
+    for seed in range(2):
+        world, cheat = vanished(seed, Oracle(), also={0: reporting()})
+        outs = expelled(world, 1)
+        assert {peer for peer, *_ in outs} <= {0, cheat}
+        assert all(expelled(world, peer) == outs for peer in (2, 3, 4))
+        outcomes |= {out for out in outs if out[0] == 0}
+    # As the validator of the one that is gone: false. As anybody else it does not fit, and so is late.
+    assert outcomes == {(0, "VER-6", "ban"), (0, "STP-3", "remove")}
+
+
+class Covered(Culprits):
+    """Whoever judges the culprits sees that peer 4 looked away."""
+
+    def judged(self, me: int, request: cp.Judge) -> cp.Judged:
+        result = super().judged(me, request)
+        return evolve(result, accomplices=(4,)) if result.guilty == request.claim.accused else result
+
+
+@pytest.mark.shows("VER-20", "VER-13")
+@pytest.mark.refuses("VER-18")
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32))
+def test_an_accomplice_is_convicted_with_the_target(seed: int) -> None:
+    world = World(configs(6, parameters(6, 4)), seed, Covered(gradient=[5]))
+    world.run(lambda: world.over(range(4)))
+    outs = {peer: expelled(world, peer) for peer in range(4)}
+    contributed = outs[0] != []
+    assert outs[0] == ([(4, "VER-18", "ban"), (5, "VER-1", "ban")] if contributed else [])
+    assert all(out == outs[0] for out in outs.values())
+    assert not [e for peer in range(4) for e in world.of(fx.Stopped, peer)]
+
+
+@pytest.mark.refuses("VER-20", "VER-13")
+@settings(max_examples=4)
+@given(seed=st.integers(0, 2**32))
+def test_a_minority_makes_nobody_an_accomplice(seed: int) -> None:
+    def smear(body: Body) -> Body:
+        return (
+            evolve(body, accomplices=(0,)) if isinstance(body, Vote) and body.accuser != body.guilty else body
+        )
+
+    tampers = {peer: byz.changed(Vote, 0, smear) for peer in (4,)}
+    world = World(configs(6, parameters(6, 4)), seed, Culprits(gradient=[5]), tamper=tampers)
+    world.run(lambda: world.over(range(4)))
+    assert {peer for peer, *_ in expelled(world, 1)} <= {5}
+    assert not [e for peer in range(4) for e in world.of(fx.Stopped, peer)]
+
+
+def run(world: World) -> None:
+    world.run(lambda: world.over(range(4)))
+
+
+class Split(Culprits):
+    """A validator and its target are both off; judges disagree which."""
+
+    def verify(self, me: int, request: cp.Verify) -> tuple[Claim, ...]:
+        found = [
+            Claim(ClaimKind.VALIDATOR, check.validator, check.part, check.object)
+            for check in request.validators
+            if check.validator == 5 and check.target.work.peer == 4
+        ]
+        return tuple(claim for claim in found if me < 4)
+
+    def judge(self, me: int, request: cp.Judge) -> int | None:
+        return (4, 5)[me % 2]
+
+
+@pytest.mark.shows("AGR-9", "VER-15")
+def test_honest_judges_that_disagree_on_a_validator_claim_do_not_cost_the_accuser_its_place() -> None:
+    for seed in range(40):
+        world = World(configs(6, parameters(6, 3)), seed, Split())
+        run(world)
+        if outs := expelled(world, 0):
+            assert outs == [(5, "AGR-9", "remove")]
+            return
+    pytest.fail("peer 5 never validated peer 4")
