@@ -57,6 +57,7 @@ class Expulsion:
     rule: str
     kind: Kind
     reason: str = field(eq=False)  # words may name what only the reporting peer knows
+    applied: int = 0  # the step whose applied update holds what it was banned for, if there is one
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Expulsion:
@@ -64,9 +65,13 @@ class Expulsion:
         kind = values.get("kind")
         if kind != "ban" and kind != "remove":
             raise EventError("kind is neither ban nor remove")
-        peer, step = _integer(values, "peer"), _integer(values, "step")
         return cls(
-            peer, step, _text(values, "rule"), "ban" if kind == "ban" else "remove", _text(values, "reason")
+            _integer(values, "peer"),
+            _integer(values, "step"),
+            _text(values, "rule"),
+            "ban" if kind == "ban" else "remove",
+            _text(values, "reason"),
+            _integer(values, "applied"),
         )
 
     @property
@@ -81,6 +86,7 @@ class Summary:
 
     digest: str | None  # of its state, if it finished
     steps: int  # the last that it applied
+    rounds: int  # the same with closing steps
     failure: str | None
     bulk_bytes: int  # sent in all
     control_bytes: int
@@ -95,6 +101,7 @@ class Summary:
         return cls(
             digest=_text_or_null(values, "digest"),
             steps=_integer(values, "steps"),
+            rounds=_integer(values, "rounds"),
             failure=_text_or_null(values, "failure"),
             bulk_bytes=_integer(sent, "bulk"),
             control_bytes=_integer(sent, "control"),

@@ -80,7 +80,9 @@ def outcome_of(state: RunState, run_id: str, seconds: float) -> Outcome:
         digests={peer: s.digest if s.failure is None else None for peer, s in summaries.items()},
         failures={member.index: member.failure for member in state.honest if member.failure is not None},
         bulk_per_step=_mean(summary.bulk_bytes / max(1, summary.steps) for summary in summaries.values()),
-        control_per_step=_mean(summary.control_bytes / max(1, summary.steps) for summary in summaries.values()),
+        control_per_step=_mean(
+            summary.control_bytes / max(1, summary.rounds) for summary in summaries.values()
+        ),
         observer=observer.index,
     )
 
@@ -116,7 +118,13 @@ def summary(outcomes: Mapping[Variant, Outcome]) -> dict[str, Any]:
             for peer, attack in main.attacks.items()
         ],
         "bans": [
-            {"peer": gone.peer, "step": gone.step, "rule": gone.rule, "kind": gone.kind}
+            {
+                "peer": gone.peer,
+                "step": gone.step,
+                "rule": gone.rule,
+                "kind": gone.kind,
+                "applied": gone.applied,
+            }
             for gone in main.expelled
         ],
         "honest_banned": len(main.honest_expelled),

@@ -168,9 +168,10 @@ class RunState:
     def _expelled(self, member: Member, expulsion: Expulsion) -> None:
         if not 0 <= expulsion.peer < len(self.members):
             return
-        member.expelled.setdefault(expulsion.peer, expulsion)
-        if member.attack is None:
-            self.expelled.setdefault(expulsion.peer, expulsion)
+        # Who was removed may be banned afterwards, by votes on a report.
+        member.expelled[expulsion.peer] = expulsion
+        if member.attack is None and (expulsion.kind == "ban" or expulsion.peer not in self.expelled):
+            self.expelled[expulsion.peer] = expulsion
 
     def _trouble(self, member: Member, reason: str, ends: bool) -> None:
         if ends:

@@ -61,6 +61,8 @@ def _each_cheat(main: Outcome) -> Iterator[Finding]:
         lag = ban.step - attack.from_step
         after = f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
         text = f"{who}: banned in step {ban.step}, {after}, by {by_rule(ban)}"
+        if ban.applied:
+            text += f"; the update of step {ban.applied}, applied before, holds its part"
         broken = BROKEN_RULES.get(attack.name, (ban.rule,))
         if ban.rule not in broken:
             text += f"; but the rule that it broke is {broken[0]}"

@@ -151,7 +151,8 @@ def make_peer(
 def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
     return {
         "digest": peer.state.model_digest.hex(),
-        "steps": peer.state.model_step - 1,
+        "steps": min(peer.state.model_step - 1, peer.config.parameters.steps),
+        "rounds": peer.state.model_step - 1,  # closing steps included
         "failure": peer.failure,
         "bytes": {"bulk": mesh.counters.bulk_bytes_sent, "control": mesh.counters.control_bytes_sent},
         "expelled": log.expelled,
