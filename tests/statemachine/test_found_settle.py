@@ -211,6 +211,6 @@ def test_what_others_make_a_peer_pass_on_does_not_use_up_its_place() -> None:
     assert judgement(effects).verdict == "defer"
     assert state.deferred == ((1, own),)
     for salt in range(9):
-        more = byz.forge(world.configs[1], 1, evolve(commit, digest=bytes([salt + 1]) * 32))
+        more = byz.forge(world.configs[1], 1, evolve(commit, model=bytes([salt + 1]) * 32))
         state, effects = tried(world, 0, Received(1, more), state)
     assert len(state.deferred) == 2
