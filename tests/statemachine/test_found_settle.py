@@ -148,7 +148,7 @@ def test_nobody_leaves_before_the_last_step_is_applied() -> None:
     def mute(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         return () if isinstance(_own_body(effect, peer), Enter) else (effect,)
 
-    world = timed(4, 1, {3: mute})
+    world = timed(4, 1, {3: mute}, validators=0)
     slow = world.configs[0].timing.t_accuse + 10 * world.configs[0].timing.delta
     world.takes = lambda peer, request: slow if peer == 0 and request == last_of(world) else None
 
