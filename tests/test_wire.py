@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from btard.statemachine.config import faults, quorum
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -71,12 +72,12 @@ bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Commit, uints, hashes, st.lists(hashes, max_size=4).map(tuple), hashes, hashes, hashes),
     st.builds(Reduce, uints, hashes, hashes_or_none),
     st.builds(Reveal, uints, hashes, hashes, hashes),
-    st.builds(Validate, uints, hashes, octets, octets),
+    st.builds(Validate, uints, hashes, octets, octets, st.none() | claims),
     st.builds(Accuse, uints, hashes, hashes, hashes, st.none() | claims),
     st.builds(Enter, uints, phases),
     st.builds(Publish, uints, parts),
     st.builds(Late, uints, phases, peers, st.integers(-1, 1023)),
-    st.builds(Vote, uints, peers, hashes, peers),
+    st.builds(Vote, uints, phases, peers, hashes, peers, peer_lists),
     st.builds(NoVerdict, uints, peers, hashes),
     st.builds(Epoch, uints, hashes, peer_lists, peer_lists),
 )
@@ -126,15 +127,17 @@ def test_every_frame_survives_the_wire(frame: Frame) -> None:
     assert decode_frame(encode_frame(frame), PEERS) == frame
 
 
-VOTE = Vote(7, 3, bytes(range(32)), 2)
+VOTE = Vote(7, 4, 3, bytes(range(32)), 2, (5,))
 VOTE_HEX = (
-    "a6"  # a map of six, shorter keys first
+    "a8"  # a map of eight, shorter keys first
     "646b696e6464766f7465"  # kind: "vote"
     "647374657007"  # step: 7
     "65636c61696d5820000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
     "6565706f636801"  # epoch: 1
     "666775696c747902"  # guilty: 2
+    "6672616973656404"  # raised: 4, in ACCUSE
     "676163637573657203"  # accuser: 3
+    "6b6163636f6d706c696365738105"  # accomplices: [5]
 )
 
 
@@ -481,12 +484,12 @@ def largest_messages(n: int) -> list[Body]:
         Commit(TOP, HASH, (HASH,) * n, HASH, HASH, HASH),
         Reduce(TOP, HASH, HASH),
         Reveal(TOP, HASH, HASH, HASH),
-        Validate(TOP, HASH, b"\xff" * 512 * n, b"\xff" * 8 * n),
+        Validate(TOP, HASH, b"\xff" * 512 * n, b"\xff" * 8 * n, Claim(ClaimKind.GRADIENT, 1023, 0, b"")),
         Accuse(TOP, HASH, HASH, HASH, Claim(ClaimKind.NONFINITE, 1023, 1023, HASH)),
         Enter(TOP, 4),
         Publish(TOP, 1023),
         Late(TOP, 4, 1023, 1023),
-        Vote(TOP, 1023, HASH, 1023),
+        Vote(TOP, 4, 1023, HASH, 1023, everybody[-faults(n) :]),
         NoVerdict(TOP, 1023, HASH),
         Epoch(TOP, HASH, everybody, everybody),
     ]
@@ -516,14 +519,14 @@ def test_honest_messages_fit_into_a_frame(n: int) -> None:
 @pytest.mark.parametrize("n", SIZES)
 def test_whatever_proves_a_fault_fits_into_a_frame(n: int) -> None:
     """With the largest payloads that a cheat can send, and the signatures of all members."""
-    _, _, _, _, accuse, _, _, late, vote, noverdict, _ = largest_messages(n)
+    _, _, _, report, accuse, _, _, late, vote, noverdict, _ = largest_messages(n)
     anything = make_envelope(1023, b"\xff" * max_payload(n), b"\xff" * 64)
     shown: dict[EvidenceKind | None, list[Envelope]] = {
         EvidenceKind.EQUIVOCATION: [anything] * 2,
         EvidenceKind.MALFORMED: [anything],
         EvidenceKind.OPENING: [anything] * 2,
         EvidenceKind.LATE: [envelope_of(late)] * n,
-        EvidenceKind.VERDICT: [envelope_of(accuse), *[envelope_of(vote)] * n],
+        EvidenceKind.VERDICT: [envelope_of(report), *[envelope_of(vote)] * quorum(n)],
         EvidenceKind.NOVERDICT: [envelope_of(accuse), *[envelope_of(noverdict)] * n],
         None: [envelope_of(Accuse(TOP, HASH, HASH, HASH, None))] * n,
     }

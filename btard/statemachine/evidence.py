@@ -171,12 +171,14 @@ def _quorum_of_votes(state: State, evidence: Evidence) -> bool:
         return False
     wanted = (body.step, int(body.phase), accusation.author, accusation.hash)
 
-    def alike(vote: Body) -> object:
+    def alike(vote: Body) -> bool:
         fits = isinstance(vote, Vote) and (vote.step, vote.raised, vote.accuser, vote.claim) == wanted
         return fits and names(vote, evidence.subject)
 
-    agreed = votes and votes[0].message and alike(votes[0].message.body) and votes[0].message.epoch
-    return agreed == raised.epoch and _distinct_members(state, votes, alike)
+    first = votes[0].message if votes else None
+    if first is None or first.epoch != raised.epoch or not alike(first.body):
+        return False
+    return _distinct_members(state, votes, alike)
 
 
 def doubted(claim: Claim, accuser: int) -> tuple[int, ...]:

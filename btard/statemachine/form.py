@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from btard.consensus import row_norm
 from btard.robust.encoding import NORM_SIZE, ROWS, SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import malformed_row
+from btard.statemachine.config import faults
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -81,6 +82,8 @@ def _malformed_vote(peers: int, roster: Sequence[int], vote: Vote) -> str | None
         return "names no peers, or one twice"
     if vote.guilty == vote.accuser and vote.accomplices:
         return "a false claim has no accomplices"
+    if len(vote.accomplices) > faults(peers):
+        return "names more accomplices than peers that may be faulty"
     return None
 
 

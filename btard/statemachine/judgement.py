@@ -142,12 +142,14 @@ def _by_votes(turn: Turn, step: int, accusation: Envelope) -> list[Evidence]:
     phase = int(body.phase) if body else -1
     votes = _opinions(turn, accusation, ("vote", turn.state.epoch, step, phase, accusation.author))
     found = [vote.message.body for vote in votes if vote.message]
+    q = quorum(len(turn.state.roster))
     named = {peer for body in found if isinstance(body, Vote) for peer in (body.guilty, *body.accomplices)}
     proofs = []
     for subject in sorted(named):
         equal = [vote for vote in votes if vote.message and names(vote.message.body, subject)]
-        if len(equal) >= quorum(len(turn.state.roster)):
-            proofs.append(Evidence(EvidenceKind.VERDICT, subject, (accusation, *equal)))
+        if len(equal) >= q:
+            # No more than prove it: a report and everybody's accomplices may not fit into a frame (spec MSG-4).
+            proofs.append(Evidence(EvidenceKind.VERDICT, subject, (accusation, *equal[:q])))
     return proofs
 
 

@@ -121,7 +121,7 @@ BODIES: list[Callable[[int], Body]] = [
     lambda step: Accuse(step, bytes(32), bytes(32), bytes(32), None),
     lambda step: Enter(step, 1),
     lambda step: Late(step, 0, 1, -1),
-    lambda step: Vote(step, 1, bytes(32), 2),
+    lambda step: Vote(step, 4, 1, bytes(32), 2),
 ]
 
 

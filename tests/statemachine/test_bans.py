@@ -7,6 +7,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from btard.hashing import digest
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Apply, Judge
 from btard.statemachine.messages import (
@@ -118,11 +119,10 @@ def test_silence_removes(kind: type[Body], seed: int, peers: int) -> None:
     assert expelled(world) == [(peers - 1, "STP-3", "remove")]
 
 
-@pytest.mark.refuses("STP-4", "STP-5", "AGR-2", "AGR-3", "VER-11")
+@pytest.mark.refuses("STP-4", "AGR-2", "AGR-3", "VER-11")
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        (Commit, lambda body: evolve(body, digest=bytes(32))),
         (Commit, lambda body: evolve(body, parts=(bytes(32),) * 4 if not body.parts else ())),
         (Commit, lambda body: evolve(body, prev=bytes(32))),
         (Reduce, lambda body: evolve(body, aggregate=b"")),
@@ -135,6 +135,31 @@ def test_silence_removes(kind: type[Body], seed: int, peers: int) -> None:
 )
 def test_what_does_not_fit_is_not_delivered(kind: type[Body], change: Callable[[Body], Body]) -> None:
     assert expelled(play(4, 11, {3: byz.changed(kind, 2, change)})) == [(3, "STP-3", "remove")]
+
+
+class Scattered(Oracle):
+    """From step 2 on, these peers have a model of their own each."""
+
+    def __init__(self, scattered: Iterable[int]) -> None:
+        self.scattered = set(scattered)
+
+    def model(self, me: int, request: Apply) -> bytes:
+        own = digest("own model", bytes([me]))
+        return own if me in self.scattered and request.step == 1 else super().model(me, request)
+
+
+@pytest.mark.refuses("STP-5")
+@pytest.mark.parametrize("scattered", [[2, 3], [1, 2, 3], [0, 1, 2, 3]])
+def test_where_no_majority_holds_one_model_everybody_stops(scattered: list[int]) -> None:
+    world = World(configs(4), 6, oracle=Scattered(scattered))
+    world.run(lambda: world.over(range(4)))
+    reasons = [effect.reason for effect in world.of(fx.Stopped) if isinstance(effect, fx.Stopped)]
+    assert len(reasons) == 4
+    for reason in reasons:
+        assert reason.startswith("step 2: no majority of the peers holds one model")
+        assert "numerics class" in reason
+        assert "\n" not in reason
+    assert not world.of(fx.Expelled)
 
 
 @pytest.mark.refuses("VER-1", "VER-2", "VER-4")

@@ -32,7 +32,7 @@ def state_of(step: int = 5, last_norms: Sequence[float] = (), alarms: dict[int, 
     """Return a state in which part j belongs to peer 5 - j and all aggregates have norm 1."""
     state = initial(configs(PEERS)[0])
     packed = (pack_norms(last_norms),)
-    record = Record(step - 1, (), (), (), (), (), (), packed, HASH, HASH, HASH)
+    record = Record(step - 1, step - 1, (), (), (), (), (), (), packed, HASH, HASH, HASH, HASH)
     aggregators = tuple(reversed(range(PEERS)))
     at = Step(step, aggregators=aggregators, contributors=tuple(range(PEERS)), aggregate_norms=(1.0,) * PEERS)
     known = state.alarms

@@ -22,10 +22,12 @@ from btard.statemachine.messages import (
     Late,
     NoVerdict,
     Reveal,
+    Validate,
     Vote,
 )
 from btard.statemachine.randomness import Purpose, Secret, commitment
 from btard.statemachine.state import State
+from btard.statemachine.table import Phase
 from fuzz import byzantine as byz
 from fuzz.world import configs
 
@@ -33,6 +35,7 @@ HASH, OTHER = bytes(range(32)), bytes(range(1, 33))
 CONFIGS = configs(7)
 ROSTERS = ((0, 1, 2, 3, 4, 5, 6), (0, 1, 3, 4, 6))  # q = 4, then q = 3
 K = EvidenceKind
+ACCUSED = int(Phase.ACCUSE)
 
 
 def state_in(epoch: int = 1, rosters: tuple[tuple[int, ...], ...] = ROSTERS) -> State:
@@ -56,8 +59,9 @@ def forged(envelope: Envelope) -> Envelope:
 ONE, TWO = Reveal(2, HASH, HASH, HASH), Reveal(2, HASH, HASH, OTHER)
 PAIRS: list[tuple[Body, Body]] = [
     (ONE, TWO),
-    (Vote(2, 3, HASH, 3), Vote(2, 3, OTHER, 3)),
-    (Vote(2, 3, HASH, 3), Vote(2, 3, HASH, 4)),
+    (Vote(2, ACCUSED, 3, HASH, 3), Vote(2, ACCUSED, 3, OTHER, 3)),
+    (Vote(2, ACCUSED, 3, HASH, 3), Vote(2, ACCUSED, 3, HASH, 4)),
+    (Vote(2, ACCUSED, 3, HASH, 1), Vote(2, ACCUSED, 3, HASH, 1, (4,))),
     (NoVerdict(2, 3, HASH), NoVerdict(2, 3, OTHER)),
     (Accuse(2, HASH, HASH, HASH, None), Accuse(2, HASH, HASH, HASH, Claim(ClaimKind.GRADIENT, 3, 0, b""))),
 ]
@@ -87,6 +91,7 @@ def test_what_is_no_equivocation() -> None:
         [by(4, ONE), by(4, TWO, epoch=0)],
         [by(4, ONE), by(4, Commit(2, HASH, (), HASH, HASH, HASH))],
         [by(4, Late(2, 0, 3, -1)), by(4, Late(2, 0, 1, -1))],
+        [by(4, Vote(2, ACCUSED, 3, HASH, 3)), by(4, Vote(2, Phase.VALIDATE, 3, HASH, 1))],
         [by(4, ONE), byz.sign(CONFIGS[4], 4, b"garbage")],
         [],
     ):
@@ -101,7 +106,7 @@ def test_malformed_is_what_breaks_schema_or_form_of_its_epoch() -> None:
     for_seven = Commit(2, HASH, (HASH,) * 7, HASH, HASH, HASH)
     assert proven(K.MALFORMED, 4, [garbage])
     assert proven(K.MALFORMED, 4, [by(4, for_seven)])
-    assert proven(K.MALFORMED, 4, [by(4, Vote(2, 5, HASH, 3))]), "5 is no member any more"
+    assert proven(K.MALFORMED, 4, [by(4, Vote(2, ACCUSED, 5, HASH, 3))]), "5 is no member any more"
     assert not proven(K.MALFORMED, 4, [for_all])
     assert not proven(K.MALFORMED, 4, [by(4, for_seven, epoch=0)]), "then there were seven"
     assert not proven(K.MALFORMED, 3, [garbage])
@@ -160,7 +165,7 @@ def quorums(kind: EvidenceKind, members: Sequence[int]) -> list[Envelope]:
         case K.LATE:
             return [by(member, LATE) for member in members]
         case K.VERDICT:
-            return [accused, *(by(member, Vote(2, 0, accused.hash, 6)) for member in members)]
+            return [accused, *(by(member, Vote(2, ACCUSED, 0, accused.hash, 6)) for member in members)]
     return [accused, *(by(member, NoVerdict(2, 0, accused.hash)) for member in members)]
 
 
@@ -195,7 +200,7 @@ def test_opinions_must_be_signed_equal_and_on_the_subject(kind: EvidenceKind) ->
     assert not proven(kind, 6, [*good[:-1], by(3, ONE)])
     others: dict[EvidenceKind, Body] = {
         K.LATE: Late(2, 2, 6, -1),
-        K.VERDICT: Vote(2, 0, good[0].hash, 0),
+        K.VERDICT: Vote(2, ACCUSED, 0, good[0].hash, 0),
         K.NOVERDICT: NoVerdict(2, 1, good[0].hash),
     }
     assert not proven(kind, 6, [*good[:-1], by(3, others[kind])])
@@ -224,11 +229,61 @@ def test_votes_that_name_another_accusation_prove_nothing(kind: EvidenceKind) ->
 def test_whom_opinions_on_a_claim_can_hit() -> None:
     accused = accusation()
     for guilty in range(7):
-        votes = [by(member, Vote(2, 0, accused.hash, guilty)) for member in (1, 3, 4)]
+        votes = [by(member, Vote(2, ACCUSED, 0, accused.hash, guilty)) for member in (1, 3, 4)]
         hit = [peer for peer in range(7) if proven(K.VERDICT, peer, [accused, *votes])]
         assert hit == [guilty]
     doubts = quorums(K.NOVERDICT, [1, 3, 4])
     assert [peer for peer in range(7) if proven(K.NOVERDICT, peer, doubts)] == [0, 6]
+    accused = accusation(Claim(ClaimKind.VALIDATOR, 6, 0, b""))
+    doubts = [accused, *(by(member, NoVerdict(2, 0, accused.hash)) for member in (1, 3, 4))]
+    assert [peer for peer in range(7) if proven(K.NOVERDICT, peer, doubts)] == [6]
+
+
+@pytest.mark.shows("AGR-9", "VER-20")
+@pytest.mark.refuses("AGR-9")
+def test_votes_hit_whomever_a_quorum_of_them_names() -> None:
+    """As the guilty or as an accomplice: votes that agree on one of them prove that one."""
+    accused = accusation()
+    named = {1: (6, (3, 4)), 3: (6, (3,)), 4: (3, (1,))}
+    votes = [by(member, Vote(2, ACCUSED, 0, accused.hash, *found)) for member, found in named.items()]
+    assert [peer for peer in range(7) if proven(K.VERDICT, peer, [accused, *votes])] == [3]
+    more = [*votes[:2], by(0, Vote(2, ACCUSED, 0, accused.hash, 6))]
+    assert [peer for peer in range(7) if proven(K.VERDICT, peer, [accused, *more])] == [6]
+
+
+@pytest.mark.refuses("AGR-9")
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_what_names_nobody_proves_no_verdict(epoch: int) -> None:
+    """A claim of one peer and what everybody else says of other things convict nobody."""
+    accused = accusation(epoch=epoch)
+    for said in (
+        ONE,
+        Accuse(2, HASH, HASH, HASH, None),
+        NoVerdict(2, 0, accused.hash),
+        Vote(2, ACCUSED, 0, HASH, 6),
+        Vote(3, ACCUSED, 0, accused.hash, 6),
+        Vote(2, ACCUSED, 1, accused.hash, 6),
+        Vote(2, Phase.VALIDATE, 0, accused.hash, 6),
+        Vote(2, ACCUSED, 0, accused.hash, 4),
+    ):
+        envelopes = [accused, *(by(member, said, epoch) for member in (0, 1, 3, 6))]
+        assert not proven(K.VERDICT, 6, envelopes)
+
+
+@pytest.mark.shows("AGR-9", "VER-19")
+@pytest.mark.refuses("VER-19")
+def test_votes_on_a_report_prove_a_verdict_on_a_former_member_and_doubts_nothing() -> None:
+    def opinions(body: Body) -> list[Envelope]:
+        return [by(member, body) for member in (1, 3, 4)]
+
+    report = by(0, Validate(2, HASH, b"", b"", Claim(ClaimKind.GRADIENT, 5, 0, b"")))
+    votes = opinions(Vote(2, Phase.VALIDATE, 0, report.hash, 5))
+    assert proven(K.VERDICT, 5, [report, *votes])
+    assert not proven(K.VERDICT, 5, [report, *votes[:2]])
+    assert not proven(K.VERDICT, 5, [report, *opinions(Vote(2, ACCUSED, 0, report.hash, 5))])
+    assert not proven(K.VERDICT, 5, [by(0, Validate(2, HASH, b"", b"")), *votes])
+    for subject in (0, 5):
+        assert not proven(K.NOVERDICT, subject, [report, *opinions(NoVerdict(2, 0, report.hash))])
 
 
 @pytest.mark.refuses("AGR-16")
@@ -268,8 +323,16 @@ def test_which_evidence_bans() -> None:
 )
 def test_a_verdict_names_the_rule_that_was_broken(kind: ClaimKind, subject: int, rule: str) -> None:
     accused = accusation(Claim(kind, 6, 0, b""))
-    votes = tuple(by(member, Vote(2, 0, accused.hash, subject)) for member in (1, 3, 4))
+    votes = tuple(by(member, Vote(2, ACCUSED, 0, accused.hash, subject)) for member in (1, 3, 4))
     assert rule_broken(Evidence(K.VERDICT, subject, (accused, *votes)))[0] == rule
+
+
+@pytest.mark.shows("AGR-9", "VER-18")
+def test_a_verdict_names_the_rule_that_an_accomplice_broke() -> None:
+    accused = accusation()
+    votes = tuple(by(member, Vote(2, ACCUSED, 0, accused.hash, 6, (3, 4))) for member in (0, 1, 3))
+    rules = {peer: rule_broken(Evidence(K.VERDICT, peer, (accused, *votes)))[0] for peer in (3, 4, 6)}
+    assert rules == {3: "VER-18", 4: "VER-18", 6: "VER-1"}
 
 
 @pytest.mark.shows("AGR-9")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btard.robust.encoding import SKETCH_SIZE, pack_norms, pack_rows
-from btard.statemachine.form import malformed, state_digest, unfit
+from btard.statemachine.form import malformed, unfit
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -32,16 +32,16 @@ from btard.statemachine.parameters import Parameters
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from fuzz.world import parameters
-from tests.reference import hashed, number
 from tests.statemachine.stage import signed, world_of
 
 HASH = bytes(range(32))
 ROSTER = (0, 2, 3, 7)  # of some later epoch: peers 1, 4, 5 and 6 are gone
 OK = Accuse(1, HASH, HASH, HASH, None)
+REPORT = Claim(ClaimKind.GRADIENT, 4, 0, b"")  # on a former member
 
 
 def wrong(author: int, body: Body, params: Parameters | None = None) -> str | None:
-    return malformed(params or parameters(8), ROSTER, author, body)
+    return malformed(params or parameters(8), 8, ROSTER, author, body)
 
 
 def scalars(*parts: tuple[float, float]) -> Validate:
@@ -70,7 +70,12 @@ WELL_FORMED: list[Body] = [
     Publish(1, 3),
     Late(1, 0, 7, -1),
     Late(1, 4, 0, 3),
-    Vote(1, 2, HASH, 3),
+    evolve(Validate(1, HASH, b"", b""), report=REPORT),
+    evolve(scalars((0.0, 0.0)), report=evolve(REPORT, accused=1023)),
+    Vote(1, 4, 2, HASH, 3),
+    Vote(1, 3, 2, HASH, 1),
+    Vote(1, 4, 2, HASH, 2),
+    Vote(1, 4, 2, HASH, 7, (0, 1, 2)),
     NoVerdict(1, 7, HASH),
     Epoch(1, HASH, (7,), (0, 2, 3)),
     Epoch(1, HASH, (), ROSTER),
@@ -101,8 +106,24 @@ MALFORMED: list[tuple[str, Body]] = [
     ("nobody's message", Late(1, 4, 2, 4)),
     *(("in ACCUSE only", Late(1, phase, 2, 0)) for phase in range(4)),
     ("publishes part 4 of 4", Publish(1, 4)),
-    ("votes on no member", Vote(1, 1, HASH, 2)),
-    ("votes on no member", Vote(1, 2, HASH, 1)),
+    *(
+        ("no gradient claim on a former member", Validate(1, HASH, b"", b"", report))
+        for report in (
+            evolve(REPORT, accused=2),
+            evolve(REPORT, accused=0),
+            *(evolve(REPORT, kind=kind) for kind in ClaimKind if kind is not ClaimKind.GRADIENT),
+        )
+    ),
+    ("what nobody has raised", Vote(1, 4, 1, HASH, 2)),
+    ("what nobody has raised", Vote(1, 3, 1023, HASH, 2)),
+    *(("what nobody has raised", Vote(1, phase, 2, HASH, 3)) for phase in range(3)),
+    ("no peers, or one twice", Vote(1, 4, 2, HASH, 8)),
+    *(
+        ("no peers, or one twice", Vote(1, 4, 2, HASH, 3, accomplices))
+        for accomplices in ((8,), (1, 1023), (3,), (1, 1), (5, 4))
+    ),
+    ("no accomplices", Vote(1, 4, 2, HASH, 2, (1,))),
+    ("more accomplices", Vote(1, 4, 2, HASH, 7, (0, 1, 2, 3))),
     ("no member has raised", NoVerdict(1, 4, HASH)),
     *(("no subset", Epoch(1, HASH, (), roster)) for roster in ((0, 1), (2, 0), (0, 0), (7, 8), (0, 2, 3, 3))),
 ]
@@ -192,26 +213,29 @@ def roles(state: State) -> tuple[int, int]:
     return state.at.contributors[0], state.at.pairs[0].validator
 
 
-@pytest.mark.refuses("STP-4", "STP-5", "ELE-4")
-def test_a_commit_with_other_parts_or_another_state_does_not_fit() -> None:
+@pytest.mark.shows("STP-12")
+@pytest.mark.refuses("STP-4", "ELE-4")
+def test_a_commit_with_other_parts_does_not_fit() -> None:
     state = peer_in(Phase.COMMIT, 2)
     contributor, validator = roles(state)
     assert validator not in state.at.contributors
-    commit = Commit(2, HASH, (HASH,) * 5, HASH, HASH, state_digest(state))
+    commit = Commit(2, HASH, (HASH,) * 5, HASH, HASH, state.model_digest)
     assert unfit(state, contributor, commit) is None
     assert unfit(state, validator, evolve(commit, parts=())) is None
     assert unfit(state, contributor, evolve(commit, parts=())) == "0 part hashes where 5 are due"
     assert unfit(state, contributor, evolve(commit, parts=(HASH,) * 4)) == "4 part hashes where 5 are due"
     assert unfit(state, validator, commit) == "5 part hashes where 0 are due"
-    assert unfit(state, contributor, evolve(commit, digest=HASH)) == "its state digest differs from mine"
+    assert unfit(state, contributor, evolve(commit, model=HASH)) is None, "drifted, and delivered"
 
 
 @pytest.mark.refuses("STP-4", "STP-10")
-def test_aggregates_are_due_in_every_step_but_the_first() -> None:
-    first, later = peer_in(Phase.REDUCE, 0), peer_in(Phase.REDUCE, 1)
+def test_aggregates_are_due_in_every_training_step() -> None:
+    first, later, closing = (peer_in(Phase.REDUCE, step) for step in (0, 1, 4))
     assert unfit(first, 1, Reduce(0, HASH, b"")) is None
     assert unfit(later, 1, Reduce(1, HASH, HASH)) is None
-    assert unfit(first, 1, Reduce(0, HASH, HASH)) == "an aggregate in step 0"
+    assert unfit(first, 1, Reduce(0, HASH, HASH)) == "an aggregate in a step without contributors"
+    assert unfit(closing, 1, Reduce(4, HASH, b"")) is None
+    assert unfit(closing, 1, Reduce(4, HASH, HASH)) == "an aggregate in a step without contributors"
     assert unfit(later, 1, Reduce(1, HASH, b"")) == "no aggregate"
 
 
@@ -229,24 +253,45 @@ def test_scalars_are_due_from_contributors_and_validators_with_a_target() -> Non
             assert unfit(state, author, of(parts)) == f"scalars of {parts} parts where 5 are due"
     assert unfit(first, 1, of(0)) is None
     assert unfit(first, 1, of(5)) == "scalars of 5 parts where 0 are due"
+    closing = peer_in(Phase.VALIDATE, 4)  # of what four contributed in step 3
+    (pair,) = closing.at.pairs
+    for author in range(5):
+        due, other = (5, 0) if author == pair.validator else (0, 5)
+        assert unfit(closing, author, of(due)) is None
+        assert unfit(closing, author, of(other)) == f"scalars of {other} parts where {due} are due"
     idle = evolve(state, at=evolve(state.at, pairs=()))  # its target is gone
     assert unfit(idle, validator, of(0)) is None
     assert unfit(idle, validator, of(5)) == "scalars of 5 parts where 0 are due"
 
 
+@pytest.mark.shows("STP-4", "VER-17")
+@pytest.mark.refuses("STP-4", "VER-17")
+def test_a_report_fits_on_the_authors_own_absent_target_only() -> None:
+    state = peer_in(Phase.VALIDATE, 2)
+    (pair,) = state.at.pairs
+    # Its target was removed: so the validator has no scalars to show, but may report.
+    gone = evolve(state, at=evolve(state.at, pairs=(), absent=(pair,)))
+    report = Claim(ClaimKind.GRADIENT, pair.target, 0, b"")
+    silent = Validate(2, HASH, b"", b"")
+    assert unfit(gone, pair.validator, silent) is None
+    assert unfit(gone, pair.validator, evolve(silent, report=report)) is None
+    reason = "its report is not on its own target"
+    other = evolve(report, accused=pair.validator)
+    for wrong in (other, evolve(report, part=1), evolve(report, object=HASH)):
+        assert unfit(gone, pair.validator, evolve(silent, report=wrong)) == reason
+    assert unfit(state, pair.validator, evolve(scalars(*[(0.0, 0.0)] * 5), report=report)) == reason
+    contributor = gone.at.contributors[0]
+    assert unfit(gone, contributor, evolve(scalars(*[(0.0, 0.0)] * 5), report=report)) == reason
+
+
 @pytest.mark.shows("STP-5")
-def test_the_state_digest_covers_step_model_roster_and_election_value() -> None:
-    state = peer_in(Phase.COMMIT, 2)
-    assert state.last is not None
-    roster = b"".join(struct.pack("<I", peer) for peer in range(5))
-    expected = hashed("state", number(2), state.model_digest, roster, state.last.election_value)
-    assert state_digest(state) == expected
-    others = [
-        evolve(state, at=evolve(state.at, number=3)),
-        evolve(state, model_digest=HASH),
-        evolve(state, rosters=((0, 1, 2, 3),)),
-        evolve(state, last=evolve(state.last, election_value=HASH)),
-    ]
-    assert expected not in [state_digest(other) for other in others]
-    first = peer_in(Phase.COMMIT, 0)
-    assert state_digest(first) == hashed("state", number(0), first.model_digest, roster, bytes(32))
+def test_a_commit_carries_the_digest_of_the_model_before_its_step() -> None:
+    for step in (0, 1, 2, 3, 4):
+        state = peer_in(Phase.REDUCE, step)
+        commits = [state.slots["phase", 0, step, Phase.COMMIT, author].message for author in range(5)]
+        models = {said.body.model for said in commits if said and isinstance(said.body, Commit)}
+        assert models == {state.model_digest}
+    before = [peer_in(Phase.COMMIT, step).model_digest for step in range(7)]
+    assert before[0] == before[1], "step 0 changes nothing"
+    assert len(set(before[1:4])) == 3
+    assert len(set(before[4:])) == 1, "nor do closing steps"

@@ -67,6 +67,7 @@ class Case:
             sketch_value=values[0],
             sketches=said.packed_rows(),
             norms=said.packed_norm(),
+            aggregators=(0,),
         )
         own = plain(shown.float(), 1.0, self.backend.sketcher(values[1]), 0)
         return cp.ValidatorCheck(

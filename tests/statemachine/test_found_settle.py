@@ -148,7 +148,7 @@ def test_nobody_leaves_before_the_last_step_is_applied() -> None:
     def mute(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         return () if isinstance(_own_body(effect, peer), Enter) else (effect,)
 
-    world = timed(4, 1, {3: mute})
+    world = timed(4, 1, {3: mute}, validators=0)
     slow = world.configs[0].timing.t_accuse + 10 * world.configs[0].timing.delta
     world.takes = lambda peer, request: slow if peer == 0 and request == last_of(world) else None
 
@@ -211,6 +211,6 @@ def test_what_others_make_a_peer_pass_on_does_not_use_up_its_place() -> None:
     assert judgement(effects).verdict == "defer"
     assert state.deferred == ((1, own),)
     for salt in range(9):
-        more = byz.forge(world.configs[1], 1, evolve(commit, digest=bytes([salt + 1]) * 32))
+        more = byz.forge(world.configs[1], 1, evolve(commit, model=bytes([salt + 1]) * 32))
         state, effects = tried(world, 0, Received(1, more), state)
     assert len(state.deferred) == 2

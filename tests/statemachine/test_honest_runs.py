@@ -35,14 +35,15 @@ def signed(world: World, peer: int) -> list[Envelope]:
     return [effect.envelope for effect in world.of(fx.Persist, peer) if isinstance(effect, fx.Persist)]
 
 
-@pytest.mark.shows("MSG-5", "STP-3", "STP-10")
+@pytest.mark.shows("MSG-5", "STP-3", "STP-10", "STP-15")
 def test_one_message_a_slot() -> None:
+    """Steps 0 to 3, and a closing step for each of the three that contribute in step 3."""
     world = run(4, 3, 7)
     for peer in range(4):
         slots = [envelope.message.slot for envelope in signed(world, peer) if envelope.message]
         assert len(slots) == len(set(slots))
         phases = [slot for slot in slots if slot[0] == "phase"]
-        assert phases == [("phase", 0, step, phase, peer) for step in range(4) for phase in range(5)]
+        assert phases == [("phase", 0, step, phase, peer) for step in range(7) for phase in range(5)]
     assert not [env for env in signed(world, 0) if env.message and isinstance(env.message.body, Late)]
 
 
@@ -85,10 +86,14 @@ def test_who_computes_what() -> None:
         prepares = [e.request for e in world.of(fx.Compute, peer) if isinstance(e.request, Prepare)]
         assert prepares[0].own is None
         assert prepares[0].audit is None
-        for request in prepares[1:]:
+        assert [request.step for request in prepares] == list(range(9))
+        for request in prepares[1:5]:
             assert (request.own is None) == (request.audit is not None)
             if request.audit:
                 assert request.audit.step == request.step - 1
+        for request in prepares[5:]:  # closing steps: nobody contributes
+            assert request.own is None
+            assert request.audit is None or request.audit.step == 4
     for step in range(1, 5):
         reduces = [
             e.request

@@ -16,6 +16,7 @@ from btard.robust.tolerances import Level, aggregate_tolerance
 from btard.statemachine import compute as cp
 from btard.statemachine.messages import Claim, ClaimKind
 from btard.statemachine.parameters import Parameters
+from btard.statemachine.table import Phase
 from btard.training.backend import Backend
 from btard.training.task import Task
 
@@ -61,6 +62,7 @@ class Step:
             sketch_value=PAST,
             sketches=self.sketches[target],
             norms=self.norms[target],
+            aggregators=tuple(range(PEERS)),
         )
 
     def validator_check(self, validator: int, target: int, part: int, said: cp.Sketched) -> cp.ValidatorCheck:
@@ -87,7 +89,7 @@ class Step:
         return result.claims
 
     def guilty(self, claim: Claim, check: cp.PartCheck | cp.GradientCheck | cp.ValidatorCheck) -> int | None:
-        result = self.judge.compute(cp.Judge(0, 1, 0, claim, check))
+        result = self.judge.compute(cp.Judge(0, 1, Phase.ACCUSE, 0, claim, check))
         assert isinstance(result, cp.Judged)
         return result.guilty
 

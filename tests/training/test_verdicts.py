@@ -13,6 +13,7 @@ from btard.robust.sketch import Sketcher
 from btard.statemachine import compute as cp
 from btard.statemachine.messages import Claim, ClaimKind, Digest
 from btard.statemachine.parameters import Parameters
+from btard.statemachine.table import Phase
 from btard.training.backend import Backend
 from tests.training.toy_task import Toy, seed
 
@@ -47,13 +48,15 @@ def contribution(
     own = judge.compute(cp.Sketch(0, 1, SKETCH, parts, None, aggregates))
     assert isinstance(own, cp.Sketched)
     norms = torch.frombuffer(bytearray(own.norms), dtype=torch.float64) * (1 + lie)
-    check = cp.GradientCheck(work, parts, aggregates, SKETCH, own.sketches, norms.numpy().tobytes())
+    aggregators = tuple(range(PARTS))
+    said = (own.sketches, norms.numpy().tobytes())
+    check = cp.GradientCheck(work, parts, aggregates, SKETCH, *said, aggregators)
     return check, parts
 
 
 def verdict(judge: Backend, check: cp.GradientCheck) -> int | None:
     claim = Claim(ClaimKind.GRADIENT, TARGET, 0, b"")
-    result = judge.compute(cp.Judge(0, 2, VALIDATOR, claim, check))
+    result = judge.compute(cp.Judge(0, 2, Phase.ACCUSE, VALIDATOR, claim, check))
     assert isinstance(result, cp.Judged)
     return result.guilty
 
@@ -110,7 +113,7 @@ def judge_validator(judge: Backend, check: cp.ValidatorCheck) -> tuple[bool, int
     """Return whether the part's aggregator doubts the validator, and whom the judges find guilty."""
     verified = judge.compute(cp.Verify(0, 2, None, (), None, (check,)))
     claim = Claim(ClaimKind.VALIDATOR, VALIDATOR, check.part, check.object)
-    judged = judge.compute(cp.Judge(0, 2, ACCUSER, claim, check))
+    judged = judge.compute(cp.Judge(0, 2, Phase.ACCUSE, ACCUSER, claim, check))
     assert isinstance(verified, cp.Verified)
     assert isinstance(judged, cp.Judged)
     return bool(verified.claims), judged.guilty
