@@ -8,10 +8,12 @@ from torch.nn import functional
 
 from btard.consensus import Draws
 from btard.training.initial import initialise_
+from btard.training.optimizers import LAMB, SGD, AdamW, ConsensusOptimizer
 from btard.training.task import Task
 
 _CLASSES = 10
 _TEST_PER_CLASS = 36
+_RATES = {"sgd": 0.03, "adamw": 0.003, "lamb": 0.01}
 
 
 class DigitsTask(Task):
@@ -27,9 +29,14 @@ class DigitsTask(Task):
         device: str = "cpu",
         *,
         batch_size: int = 24,
-        learning_rate: float = 0.03,
+        optimizer: str = "sgd",
+        learning_rate: float | None = None,
         momentum: float = 0.9,
     ) -> None:
+        """Build it for one of the optimizers `sgd`, `adamw` and `lamb`; `momentum` is for `sgd` alone.
+
+        The learning rate is 0.03, 0.003 or 0.01 unless given. Raises ValueError for another optimizer.
+        """
         digits = load_digits()
         # Pixels are integers from 0 to 16; constants rather than the data's own mean and deviation, because a
         # sum over the data would have other bits on other processors.
@@ -43,9 +50,7 @@ class DigitsTask(Task):
         self.model = _network()
         initialise_(self.model, seed)
         self.model.to(device)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=learning_rate, momentum=momentum, nesterov=momentum > 0
-        )
+        self.optimizer = _optimizer(optimizer, self.model, learning_rate, momentum)
 
     def loss(self, indices: torch.Tensor) -> torch.Tensor:
         """Return the cross-entropy on a batch of training images."""
@@ -57,6 +62,15 @@ class DigitsTask(Task):
         right = (logits.argmax(1) == self.test_labels).sum().item()
         loss = functional.cross_entropy(logits, self.test_labels).item()
         return {"accuracy": right / len(self.test_labels), "loss": loss}
+
+
+def _optimizer(name: str, model: nn.Module, rate: float | None, momentum: float) -> ConsensusOptimizer:
+    if name not in _RATES:
+        raise ValueError(f"optimizer is {name!r}; it must be one of {', '.join(_RATES)}")
+    rate = _RATES[name] if rate is None else rate
+    if name == "sgd":
+        return SGD(model.parameters(), rate, momentum=momentum, nesterov=momentum > 0)
+    return (AdamW if name == "adamw" else LAMB)(model.parameters(), rate)
 
 
 def _network() -> nn.Module:
