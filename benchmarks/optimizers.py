@@ -49,7 +49,9 @@ def main() -> None:
             both = [_optimizer(make, dimension) for make in makes]
             times = [[_seconds(optimizer) for optimizer in both] for _ in range(_ROUNDS)]
             ours, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-            print(f"d = {dimension:>8}  {name:<21} {ours:.4f} s, torch {theirs:.4f} s, ratio {ours / theirs:.2f}")
+            print(
+                f"d = {dimension:>8}  {name:<21} {ours:.4f} s, torch {theirs:.4f} s, ratio {ours / theirs:.2f}"
+            )
 
 
 if __name__ == "__main__":

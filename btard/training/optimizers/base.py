@@ -16,8 +16,8 @@ from btard.robust.arithmetic import consensus_norm
 LARGEST = torch.finfo(torch.float32).max
 """torch refuses to multiply by a number that float32 cannot hold."""
 
-_CHUNK = 1 << 16
-"""Entries that one sequence of operations works on, so that they stay in a processor's cache."""
+_CHUNK = 1 << 15
+"""Entries that one sequence of operations works on: they stay in a cache, and torch starts no threads."""
 
 
 class ConsensusOptimizer(Optimizer, ABC):
