@@ -41,9 +41,10 @@ _PARAMETERS: Final = {
     "tau": "CenteredClip's radius per part: what is farther off pulls no harder; inf is the plain mean",
     "validators": "peers that at each step recompute another's last gradient in place of sending their own",
     "f_max": "Byzantine or crashed peers that the run is meant to bear; peers - validators > 2 f_max",
+    "gradient_clip": "a peer scales a longer gradient down to this length; inf leaves all as they are",
     "gradient_rtol": "relative difference that a recomputed gradient may show; it is what a cheat can hide",
     "alarm_factor": "a part is checked in full if most norms exceed this many times the last median norm",
-    "alarm_window": "steps in which an aggregator may be checked so at most once without cause",
+    "window": "steps in which an aggregator may be checked so at most once without cause",
 }
 
 _TIMING_HEAD: Final = """\

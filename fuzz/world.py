@@ -8,6 +8,7 @@ find.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,9 +42,10 @@ def parameters(peers: int, steps: int = 3, **changes: Any) -> Parameters:
         tau=1.0,
         validators=1,
         f_max=max(0, (peers - 2) // 2),
+        gradient_clip=math.inf,
         gradient_rtol=1e-6,
         alarm_factor=8.0,
-        alarm_window=10,
+        window=10,
     )
     return evolve(base, **changes)
 

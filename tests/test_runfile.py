@@ -104,7 +104,7 @@ def leaves(value: object) -> list[Callable[[object], object]]:
         str: lambda text: f"{text}x",
         bytes: lambda data: bytes([data[0] ^ 1, *data[1:]]),
         int: lambda number: number + 1,
-        float: lambda number: math.nextafter(number, math.inf),
+        float: lambda number: math.nextafter(number, -math.inf),
     }
     return [changes.get(type(value), lambda mapping: {**mapping, "batch_size": 16.0})]
 
@@ -234,6 +234,13 @@ VALUES = {
     "f_max": ("f_max = 1", "f_max = 2", "[parameters] 4 peers less 1 validators do not outvote f_max = 2"),
     "huge": ("steps = 200", f"steps = {10**300}", "[parameters] steps = a huge integer"),
     "nan": ("tau = 0.3", "tau = nan", "[parameters] tau = nan: must be positive"),
+    "clip": (
+        "gradient_clip = inf",
+        "gradient_clip = 0.0",
+        "[parameters] gradient_clip = 0.0: must be positive",
+    ),
+    "clip nan": ("gradient_clip = inf", "gradient_clip = nan", "[parameters] gradient_clip = nan: must be"),
+    "window": ("window = 20", "window = 0", "[parameters] window = 0: must be at least 1"),
     "rtol": ("gradient_rtol = 1e-06", "gradient_rtol = 0.5", "[parameters] gradient_rtol = 0.5"),
     "option": ("batch_size = 16", "batch_size = nan", "[task.options] batch_size = nan"),
     "option text": ("batch_size = 16", 'a = "\\u001b[2J"', "[task.options] a = '\\x1b[2J': must be at most"),

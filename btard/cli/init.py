@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import secrets
 import tomllib
@@ -81,11 +82,13 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--tau", "CenteredClip's radius for a part; inf is the plain mean", float, default=0.3)
     add_option(group, "--validators", "peers that check another's gradient at each step", int, default=1)
     add_option(group, "--f-max", "cheats to bear; else the most that n - m > 2 f_max allows", int)
+    clip = "length to which a peer scales a longer gradient down; inf leaves all as they are"
+    add_option(group, "--gradient-clip", clip, float, default=math.inf)
     rtol = "tolerance for recomputed gradients; what it lets pass, a cheat may use"
     add_option(group, "--gradient-rtol", rtol, float, default=1e-6)
     alarm = "check a part where most norms exceed this many times the last median"
     add_option(group, "--alarm-factor", alarm, float, default=4.0)
-    add_option(group, "--alarm-window", "steps for at most one false alarm", int, default=20, metavar="STEPS")
+    add_option(group, "--window", "steps for at most one false alarm", int, default=20, metavar="STEPS")
     security = one_of(*BULK_SECURITY)
     add_option(group, "--bulk-security", "curve encrypts vectors, digest does not", security, default="curve")
 
@@ -135,9 +138,10 @@ def _parameters(options: argparse.Namespace, dimension: int, peers: int) -> Para
         tau=options.tau,
         validators=options.validators,
         f_max=most if options.f_max is None else options.f_max,
+        gradient_clip=options.gradient_clip,
         gradient_rtol=options.gradient_rtol,
         alarm_factor=options.alarm_factor,
-        alarm_window=options.alarm_window,
+        window=options.window,
     )
 
 

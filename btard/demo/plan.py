@@ -87,9 +87,10 @@ class Plan:
             tau=self.tau,
             validators=self.validators,
             f_max=bearable(self.peers, self.validators),
+            gradient_clip=math.inf,
             gradient_rtol=1e-6,
             alarm_factor=4.0,
-            alarm_window=20,
+            window=20,
         )
         return (
             parameters if variant is not Variant.UNDEFENDED else evolve(parameters, tau=math.inf, validators=0)

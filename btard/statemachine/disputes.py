@@ -60,4 +60,4 @@ def _ceiling(parameters: Parameters, last: Record | None) -> float:
 
 def _may_alarm(parameters: Parameters, state: State, part: int) -> bool:
     last = state.alarms.get(state.at.aggregators[part])
-    return last is None or state.at.number - last >= parameters.alarm_window
+    return last is None or state.at.number - last >= parameters.window

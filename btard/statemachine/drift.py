@@ -80,7 +80,7 @@ def drifts_again(turn: Turn, author: int, commit: Commit) -> bool:
     As long as no q COMMITs that are here carry the same model, nobody can tell.
     """
     drifted = turn.state.drifts.get(author)
-    if drifted is None or turn.at.number - drifted >= turn.config.parameters.alarm_window:
+    if drifted is None or turn.at.number - drifted >= turn.config.parameters.window:
         return False
     here = [turn.phase_message(Phase.COMMIT, peer) for peer in turn.state.roster]
     bodies = [envelope.message.body for envelope in here if envelope and envelope.message]

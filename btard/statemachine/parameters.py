@@ -24,9 +24,10 @@ class Parameters:
     tau: float
     validators: int  # m: pairs (validator, target) a step; 0 switches gradient validation off
     f_max: int  # how many Byzantine or crashed peers the run is meant to bear
+    gradient_clip: float  # lambda: a longer gradient is scaled down to this length; inf for never
     gradient_rtol: float
     alarm_factor: float  # kappa: verification 3 alarms above kappa times the last median norm
-    alarm_window: int  # W: at most one false alarm per aggregator in so many steps
+    window: int  # W: at most one false alarm per aggregator in so many steps
 
     def problems(self, peers: int) -> Iterator[str]:
         """Say, a line each, what makes these parameters unusable with ``peers`` peers (spec GEN-3)."""
@@ -49,12 +50,14 @@ class Parameters:
             )
         if 2 * self.validators > peers - self.validators:
             yield f"validators = {self.validators}: at most a third of {peers} peers can validate"
+        if not self.gradient_clip > 0:
+            yield f"gradient_clip = {self.gradient_clip}: must be positive; inf leaves gradients as they are"
         if not (math.isfinite(self.gradient_rtol) and 0 <= self.gradient_rtol <= 0.1):
             yield f"gradient_rtol = {self.gradient_rtol}: must lie in 0..0.1 (it is an attacker's gain)"
         if not (math.isfinite(self.alarm_factor) and self.alarm_factor >= 1):
             yield f"alarm_factor = {self.alarm_factor}: must be at least 1"
-        if self.alarm_window < 1:
-            yield f"alarm_window = {self.alarm_window}: must be at least 1"
+        if self.window < 1:
+            yield f"window = {self.window}: must be at least 1"
 
 
 @frozen

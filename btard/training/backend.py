@@ -16,7 +16,7 @@ from btard.attacks.base import Attack
 from btard.node.store import ObjectStore
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.centered_clip import centered_clip
-from btard.robust.finite import finite_or_zero
+from btard.robust.finite import finite_or_zero, is_finite
 from btard.robust.partition import bounds
 from btard.robust.scalars import Scalars, plain, scalars
 from btard.robust.sketch import Sketcher
@@ -24,6 +24,7 @@ from btard.statemachine import compute as cp
 from btard.statemachine.messages import Digest
 from btard.statemachine.parameters import Parameters
 from btard.training.judge import Judging
+from btard.training.owed import owed
 from btard.training.state import State
 from btard.training.task import Task
 
@@ -94,13 +95,12 @@ class Backend:
 
     def _honest_gradient(self, work: cp.Work) -> torch.Tensor:
         vector = self.task.gradient(work.seed)
-        clean = finite_or_zero(vector)
-        if clean is not vector:
+        if not is_finite(vector):
             self._warn(
                 f"step {work.step}: this peer's gradient holds NaN or Inf and none of it is sent: the zero "
                 "vector counts instead (VER-1); lower the learning rate, or check data and model"
             )
-        return clean
+        return owed(vector, self.parameters.gradient_clip)
 
     def _aggregate(self, request: cp.Aggregate) -> cp.Aggregated:
         vectors = [self.part(name) for name in request.objects]
@@ -196,4 +196,4 @@ class Backend:
             vector = self.task.gradient_at(self._previous, work.seed)
         else:
             raise ValueError(f"the model before step {work.step} is not kept any more")
-        return tuple(self.split(finite_or_zero(vector), work.parts))
+        return tuple(self.split(owed(vector, self.parameters.gradient_clip), work.parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def example(peers: int = 4) -> RunFile:
         name="example",
         seed=digest("test seed"),
         task=TaskSection("digits", {"batch_size": 16}, digest("test model"), digest("test data")),
-        parameters=Parameters(200, 1000, 0.3, 1, (peers - 2) // 2, 1e-6, 4.0, 20),
+        parameters=Parameters(200, 1000, 0.3, 1, (peers - 2) // 2, math.inf, 1e-6, 4.0, 20),
         timing=Timing.derive(**dict.fromkeys(DELAYS, 1000)),
         evaluate_every=10,
         numerics="exact",
@@ -81,9 +82,10 @@ def parameters(draw: st.DrawFn, peers: int) -> Parameters:
         tau=draw(st.floats(min_value=0, exclude_min=True)),
         validators=validators,
         f_max=draw(st.integers(0, (peers - validators - 1) // 2)),
+        gradient_clip=draw(st.floats(min_value=0, exclude_min=True)),
         gradient_rtol=draw(st.floats(0, 0.1)),
         alarm_factor=draw(st.floats(1, 1e300)),
-        alarm_window=draw(st.integers(1, 10**6)),
+        window=draw(st.integers(1, 10**6)),
     )
 
 

@@ -34,7 +34,8 @@ def test_the_run_file_holds_roster_task_and_times(made: Path) -> None:
 
 def test_options_reach_the_run_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = ["--task-option", "batch_size=5", "--evaluate-every", "3"]
-    numbers = ["--tau", "inf", "--validators", "0", "--f-max", "0", "--alarm-window", "9", "--delta-ms", "40"]
+    numbers = ["--tau", "inf", "--validators", "0", "--f-max", "0", "--window", "9"]
+    numbers += ["--gradient-clip", "2.5", "--delta-ms", "40"]
     options = ["--force", "--name", "other", "--bulk-security", "digest", *task, *numbers]
     before = load(folder / "run.toml").run_id
     assert init(folder, *options) == 0
@@ -44,7 +45,8 @@ def test_options_reach_the_run_file(folder: Path, capsys: pytest.CaptureFixture[
     assert run.name == "other"
     assert dict(run.task.options) == {"batch_size": 5}
     assert run.parameters.tau == float("inf")
-    assert (run.parameters.validators, run.parameters.f_max, run.parameters.alarm_window) == (0, 0, 9)
+    assert (run.parameters.validators, run.parameters.f_max, run.parameters.window) == (0, 0, 9)
+    assert run.parameters.gradient_clip == 2.5
     assert (run.timing.delta, run.evaluate_every, run.bulk_security) == (40, 3, "digest")
 
 

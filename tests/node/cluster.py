@@ -5,6 +5,7 @@ Everything follows from the run's seed, the entropy that peers draw included, so
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -57,9 +58,10 @@ def run_file(task: Task, peers: int, steps: int, seed: int = 0, **parameters: An
             "tau": 0.3,
             "validators": validators,
             "f_max": (peers - validators - 1) // 2,
+            "gradient_clip": math.inf,
             "gradient_rtol": 1e-6,
             "alarm_factor": 4.0,
-            "alarm_window": 20,
+            "window": 20,
             **parameters,
         }
     )

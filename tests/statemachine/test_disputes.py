@@ -166,7 +166,7 @@ def test_distances_are_measured_by_the_last_certified_step() -> None:
 @given(window=st.integers(1, 20), age=st.integers(1, 40), part=st.integers(0, PEERS - 1))
 def test_an_aggregator_is_looked_at_in_vain_once_in_a_window(window: int, age: int, part: int) -> None:
     """Whoever keeps reporting large distances to make others publish gets that once, and not again."""
-    params, aggregator = parameters(PEERS, alarm_window=window), PEERS - 1 - part
+    params, aggregator = parameters(PEERS, window=window), PEERS - 1 - part
     before = {aggregator: 50 - age}
     expected = (part,) if age >= window else ()
     state = state_of(50, LAST, before)
@@ -202,7 +202,7 @@ class Growing(Oracle):
 
 @pytest.mark.shows("VER-8", "VER-9", "VER-10")
 def test_a_false_alarm_costs_some_traffic_and_nobodys_place() -> None:
-    world = finish(world_of(4, oracle=Growing(), steps=7, alarm_window=3))
+    world = finish(world_of(4, oracle=Growing(), steps=7, window=3))
     assert expelled(world) == []
     published = [body for body in bodies(world, Publish) if isinstance(body, Publish)]
     assert {body.step for body in published} == {2, 5}, "step 1 has nothing to compare with"

@@ -36,9 +36,10 @@ def parameters(**changes: Any) -> Parameters:
         tau=TAU,
         validators=1,
         f_max=1,
+        gradient_clip=math.inf,
         gradient_rtol=1e-6,
         alarm_factor=4.0,
-        alarm_window=20,
+        window=20,
     )
     return evolve(base, **changes)
 
@@ -304,3 +305,14 @@ def test_an_attack_replaces_numbers_from_its_first_step_on_and_no_others() -> No
             assert {peer.store.vector(part).unique().item() for part in got} == {float(step)}
             assert peer.store.vector(aggregated.digest).unique().item() == -float(step)
         assert all(map(same_bits, peer.recompute(work(1)), honest.recompute(work(1))))  # others' are not its
+
+
+@pytest.mark.shows("TRN-19")
+@pytest.mark.parametrize("device", DEVICES)
+def test_own_and_recomputed_gradients_are_clipped_alike(device: str) -> None:
+    peer, other = (backend(Toy(device=device), gradient_clip=0.125) for _ in range(2))
+    parts = [peer.store.vector(name) for name in prepare(peer, 1).parts]
+    length = torch.cat(parts).double().norm().item()
+    assert length == pytest.approx(0.125)
+    assert Toy().gradient(work(1).seed).norm().item() > 0.2
+    assert all(map(torch.equal, parts, (piece.cpu() for piece in other.recompute(work(1)))))

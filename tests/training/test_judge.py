@@ -123,7 +123,7 @@ def played(task: Task | None = None, tau: float = TAU, gradient_rtol: float = 1e
     """Step 1 with honest numbers, after it was applied."""
     torch.set_num_threads(1)
     task = task or Toy()
-    values = Parameters(4, task.dimension, tau, 1, 1, gradient_rtol, 4.0, 20)
+    values = Parameters(4, task.dimension, tau, 1, 1, math.inf, gradient_rtol, 4.0, 20)
     judge = Backend(task, values, evaluate_every=1)
     works = [cp.Work(peer, 1, seed(peer), PEERS) for peer in range(PEERS)]
     prepared = [judge.compute(cp.Prepare(0, 1, work, None)) for work in works]

@@ -22,7 +22,7 @@ TARGET, VALIDATOR, ACCUSER = 1, 2, 3
 SKETCH = seed(77)
 
 
-def backend(gradient_rtol: float = 1e-3) -> Backend:
+def backend(gradient_rtol: float = 1e-3, gradient_clip: float = math.inf) -> Backend:
     task = Toy()
     params = Parameters(
         steps=9,
@@ -30,9 +30,10 @@ def backend(gradient_rtol: float = 1e-3) -> Backend:
         tau=0.5,
         validators=1,
         f_max=1,
+        gradient_clip=gradient_clip,
         gradient_rtol=gradient_rtol,
         alarm_factor=4.0,
-        alarm_window=5,
+        window=5,
     )
     return Backend(task, params, evaluate_every=1)
 
@@ -73,6 +74,25 @@ def test_an_honest_target_is_cleared() -> None:
     check, _ = contribution(judge)
     assert accusations(judge, check) == []
     assert verdict(judge, check) == cp.ACCUSER
+
+
+@pytest.mark.shows("TRN-19", "VER-16")
+def test_a_target_that_clips_its_gradient_is_cleared() -> None:
+    judge = backend(gradient_clip=0.1)
+    check, _ = contribution(judge)
+    assert accusations(judge, check) == []
+    assert verdict(judge, check) == cp.ACCUSER
+
+
+@pytest.mark.refuses("TRN-19")
+def test_a_target_that_does_not_clip_its_gradient_is_convicted() -> None:
+    clipping, careless = backend(gradient_clip=0.1), backend()
+    contribution(clipping)  # so that the aggregates are in its store too
+    check, parts = contribution(careless)
+    for part in parts:
+        clipping.store.add(careless.store.vector(part), 1)
+    assert accusations(clipping, check) == [ClaimKind.GRADIENT]
+    assert verdict(clipping, check) == TARGET
 
 
 @pytest.mark.refuses("VER-16", "VER-2", "TOL-3")
