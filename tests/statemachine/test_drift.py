@@ -65,7 +65,7 @@ def test_who_drifts_twice_is_removed(seed: int, later: int) -> None:
 
 @pytest.mark.shows("STP-14")
 def test_drifts_far_apart_cost_nothing() -> None:
-    params = parameters(4, 8, alarm_window=3)
+    params = parameters(4, 8, window=3)
     world = World(configs(4, params), 1, Drifting({3: {1, 4}}))
     world.run(lambda: world.over(range(4)))
     assert not world.of(fx.Expelled)
