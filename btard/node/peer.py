@@ -15,6 +15,8 @@ from attrs import define, field
 from btard.node.gathering import Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
+from btard.node.links import TIMER as LINKS_TIMER
+from btard.node.links import Links
 from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Apply, Request, Result
@@ -53,10 +55,11 @@ class Peer:
     state: State = field(init=False)
     failure: str | None = None  # why this peer stopped, in a line
     released: bool = False
+    started: bool = False
     _complaints: Counter[tuple[str, int]] = field(factory=Counter)
-    _gathering: Gathering = field(init=False)
+    links: Links = field(init=False)
+    gathering: Gathering = field(init=False)
     _events: deque[Event] = field(factory=deque)
-    _started: bool = False
     _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
     _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
     _evaluating: int = 0  # computations of figures to report that are under way
@@ -73,8 +76,10 @@ class Peer:
 
     def begin(self) -> None:
         """Say hello until everybody has answered, then start."""
-        self._gathering = Gathering(
+        self.links = Links(self.host, self.report)
+        self.gathering = Gathering(
             host=self.host,
+            links=self.links,
             others=[peer for peer in range(self.config.peers) if peer != self.config.me],
             hello=self.hello,
             differences=self.differences,
@@ -82,15 +87,28 @@ class Peer:
             wait_limit=self.wait_limit,
             max_early=max_frame(self.config.peers),
         )
-        self._gathering.begin()
+        self.gathering.begin()
+
+    def _greeted(self, sender: int, hello: Hello) -> None:
+        if not self.started:
+            if self.gathering.greeted(sender, hello):
+                self._start()
+        # The answer to any other is this peer's last hello, or that on its timer.
+        elif self.gathering.is_another(sender, hello):
+            self._complain(
+                "again",
+                sender,
+                "another process says hello with its key: nobody can join a run again, and what two sign with "
+                "one key gets it banned",
+            )
 
     def _start(self) -> None:
-        self._started = True
-        self._gathering.say_hello()
+        self.started = True
+        self.gathering.say_hello()
         self.report("started", step=0)
         self._feed(Start(self.hello.model))
-        while self._gathering.early:
-            self.on_control(*self._gathering.early.popleft())
+        while self.gathering.early:
+            self.on_control(*self.gathering.early.popleft())
 
     # -- what the transport tells -----------------------------------------------------------------------
 
@@ -100,11 +118,9 @@ class Peer:
             return
         hello = decode_hello(frame)
         if hello is not None:
-            # After the start, the answer to a hello is the last one of this peer, or that on its timer.
-            if not self._started and self._gathering.greeted(peer, hello):
-                self._start()
-        elif not self._started:
-            self._gathering.keep(peer, frame)
+            self._greeted(peer, hello)
+        elif not self.started:
+            self.gathering.keep(peer, frame)
         else:
             try:
                 decoded = decode_frame(frame, self.config.peers)
@@ -126,12 +142,14 @@ class Peer:
             return
         if timer == "hello":
             # Also for a while after the start: a peer that is still waiting needs it.
-            if not self._started or self.state.at.number == 0:
-                self._gathering.greet()
+            if not self.started or self.state.at.number == 0:
+                self.gathering.greet()
         elif timer == "waiting":
-            reason = None if self._started else self._gathering.wait()
+            reason = None if self.started else self.gathering.wait()
             if reason is not None:
                 self._fail(reason)
+        elif timer == LINKS_TIMER:
+            self.links.due()
         elif isinstance(timer, tuple):
             self._feed(Fired(timer))
 
@@ -154,7 +172,7 @@ class Peer:
 
     def on_link(self, peer: int, up: bool) -> None:
         """A link came up or went down."""
-        self.report("link", peer=peer, up=up)
+        self.links.changed(peer, up)
 
     # -- what the state machine wants -------------------------------------------------------------------
 

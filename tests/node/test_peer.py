@@ -179,7 +179,7 @@ def test_unasked_bulk_is_not_kept(scene: Scene) -> None:
 def test_a_flood_before_the_start_is_bounded_and_pushes_out_nobody() -> None:
     scene = Scene()  # the same run, to take real frames from
     hellos = [frame for frame in scene.frames if frame[1:].startswith(b"\x65hello")]
-    assert len(set(hellos)) == 1
+    assert len(set(hellos)) == 3  # each process has drawn a number of its own
     commit = next(
         frame for frame in scene.frames if frame[1:].startswith(b"\x67message") and _author(frame) == 1
     )
@@ -229,7 +229,7 @@ def test_peers_do_not_wait_for_ever(wait: float) -> None:
     assert network.now == pytest.approx(wait)
     for peer in waiting if wait else []:
         assert peer.failure is not None
-        assert f"peers [2] did not join within {wait:.0f} s" in peer.failure
+        assert f"peers [2] did not join within {wait:.0f} s (peer 2: no connection yet)" in peer.failure
         assert "addresses and ports" in peer.failure
 
 
