@@ -273,6 +273,31 @@ def test_a_liar_that_says_many_hellos_hides_nobody_elses() -> None:
     assert told.count(1) == 1
 
 
+def test_two_processes_with_one_key_are_found_out_and_one_may_go_on() -> None:
+    cluster = Cluster(peers=3, steps=1)
+    peer, log, network = cluster.nodes[0], cluster.logs[0], cluster.network
+    hello, other = cluster.nodes[1].hello, cluster.nodes[2].hello
+    first, second = evolve(hello, start=b"first"), evolve(hello, start=b"second")
+    cluster.join(0)
+    peer.on_control(1, encode_hello(first))
+    peer.on_control(1, encode_hello(second))  # as if it was stopped and started again
+    assert log.of("mismatch") == []
+    assert [entry["missing"] for entry in log.of("joined")] == [[2]]
+    for _ in range(3):
+        peer.on_control(1, encode_hello(first))
+        peer.on_control(1, encode_hello(second))
+    (told,) = log.of("mismatch")
+    assert told["reason"].startswith("peer 1: two processes say hello with its key; stop one of them")
+    peer.on_control(2, encode_hello(other))
+    assert not peer.started
+    network.run(lambda: network.now > 3.5, 60)
+    assert log.of("waiting")[-1]["reasons"] == [told["reason"].removeprefix("peer 1: ")]
+    peer.on_control(1, encode_hello(second))  # the other one has been silent for a while
+    assert peer.started
+    peer.on_control(1, encode_hello(first))
+    assert "nobody can join a run again" in log.of("again")[0]["reason"]
+
+
 def test_hellos_after_the_start_change_nothing(scene: Scene) -> None:
     scene.unmoved_by(encode_hello(scene.peer.hello))
     scene.unmoved_by(encode_hello(Hello("x", b"", b"", b"", {})))
