@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from btard.cli import check, demo, init, keygen, peer
+from btard.cli import check, demo, init, keygen, peer, status
 from btard.errors import BtardError
 
 FAILED = 1
@@ -22,7 +22,8 @@ To see it: btard demo. To run it among your own machines:
   1. each peer:   btard keygen --out alice.key --control tcp://HOST:PORT --bulk tcp://HOST:PORT > alice.toml
   2. one of you:  btard init --out run.toml --peer alice.toml --peer bob.toml --peer carol.toml ...
   3. each peer:   btard check --run run.toml --key alice.key
-  4. each peer:   btard peer --run run.toml --key alice.key
+  4. each peer:   btard peer --run run.toml --key alice.key --out alice
+  and meanwhile:  btard status --out alice
 """
 _EPILOG = """\
 Every option can also be set by a variable: BTARD_DELTA_MS=50 for --delta-ms 50.
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (keygen, init, check, peer, demo):
+    for module in (keygen, init, check, peer, status, demo):
         module.add(commands)
     return root
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; wrong usage exits with status 2 (spec GEN-8)."""
     chosen = parser().parse_args(arguments)
     try:
-        status: int = chosen.run(chosen)
+        outcome: int = chosen.run(chosen)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BtardError as error:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         return _fail(f"{place}{error.strerror or error}")
-    return status
+    return outcome
 
 
 def _fail(text: str, status: int = FAILED) -> int:

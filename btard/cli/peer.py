@@ -46,7 +46,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_option(parser, "--bind-control", f"{where} for messages", metavar="ADDRESS")
     add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
     waiting = "seconds to wait for the others before the start"
-    add_option(parser, "--wait", waiting, seconds, 60.0, metavar="SECONDS")
+    add_option(parser, "--wait", waiting, seconds, 600.0, metavar="SECONDS")
     add_option(
         parser,
         "--attack",
@@ -55,6 +55,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="ATTACK",
     )
     add_switch(parser, "--json", "print events as JSON lines on standard output")
+    add_switch(parser, "--verbose", "print every phase and step, too")
     parser.set_defaults(run=run)
 
 
@@ -78,14 +79,9 @@ def run(options: argparse.Namespace) -> int:
     # Before torch is imported: peers that share cores spin each other to a standstill otherwise.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from btard.keys import KeyPair
-    from btard.node.events import json_logger, readable_logger
     from btard.node.run import Options, run_peer
     from btard.runfile import load
 
-    if options.json:
-        json_logger()
-    else:
-        readable_logger()
     genesis = load(options.run_file)
     keys = KeyPair.load(options.key)
     node = Options(
@@ -97,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         attack=options.attack,
         wait=options.wait,
         json=options.json,
+        verbose=options.verbose,
     )
     run_peer(genesis, keys, node)
     return 0

@@ -14,7 +14,7 @@ Kind = Literal["ban", "remove"]
 _LARGEST: Final = 1e308  # an integer may be too large for a float
 
 # Events that show no progress; a run in which there is nothing else stands still.
-IDLE: Final = frozenset({"link", "garbage", "rejected"})
+IDLE: Final = frozenset({"link", "garbage", "rejected", "again", "awaiting"})
 
 
 class EventError(ValueError):

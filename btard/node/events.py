@@ -1,4 +1,4 @@
-"""What a peer reports: JSON lines to a log file and, if wanted, to standard output; else readable lines."""
+"""What a peer reports: JSON lines to a log file, and either those or lines for a person to the terminal."""
 
 from __future__ import annotations
 
@@ -8,45 +8,50 @@ import sys
 import time
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 
 from btard.errors import BtardError
+from btard.node.words import Names, Narrator
 
-_QUIET = frozenset({"phase", "certified", "progress", "link"})
-"""Events of every step: in the log file and in JSON, not among the lines that a person reads."""
-
-_LONG = frozenset({"losses", "accuracies", "expelled"})
-"""Fields of the summary that a person has read before, event by event."""
+_COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_DIM: Final = "\x1b[2m"
+_RESET: Final = "\x1b[0m"
 
 
 class EventLog:
-    """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields."""
+    """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields.
 
-    def __init__(self, path: Path, as_json: bool) -> None:
+    Without a ``narrator`` the same lines go to standard output; with one, what it makes of them to `logger`.
+    """
+
+    def __init__(self, path: Path, narrator: Narrator | None, verbose: bool = False) -> None:
         """Append to the file. Raises OSError where that cannot be."""
         self._start = time.monotonic()
         self._path = path
         self._file = path.open("ab", buffering=0)
-        self._stdout: TextIO | None = sys.stdout if as_json else None
-        self._reader: Any = None if as_json else readable_logger()
+        self._stdout: TextIO | None = sys.stdout if narrator is None else None
+        self._narrator = narrator
+        self._verbose = verbose
+        self._logger = structlog.get_logger("btard")
         self.expelled: list[dict[str, Any]] = []
         self.accuracies: list[tuple[int, float]] = []
         self.losses: list[tuple[int, float]] = []
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Report one event. Raises BtardError where the file cannot be written."""
-        record = {"event": event, "t": round(time.monotonic() - self._start, 3), **fields}
-        line = json.dumps(record)
+        t = round(time.monotonic() - self._start, 3)
+        line = json.dumps({"event": event, "t": t, **fields})
         self._write(line + "\n")
         if self._stdout is not None:
             # In one piece: a backend warns from its own thread.
             self._stdout.write(line + "\n")
             self._stdout.flush()
-        elif event not in _QUIET or "accuracy" in fields:
-            told = {name: value for name, value in fields.items() if name not in _LONG}
-            self._reader.info(event, **told)
+        if self._narrator is not None:
+            told = self._narrator.tell(event, t, fields)
+            if told is not None and (self._verbose or told.level != "detail"):
+                self._logger.log(_LEVELS[told.level], told.text)
         self._remember(event, fields)
 
     def _write(self, text: str) -> None:
@@ -63,23 +68,52 @@ class EventLog:
         if event == "progress" and "accuracy" in fields:
             self.accuracies.append((fields["step"], fields["accuracy"]))
 
+    def figures(self) -> dict[str, Any]:
+        """Return the last loss and accuracy, as (step, value), and who is out."""
+        last = {"loss": self.losses[-1:], "accuracy": self.accuracies[-1:]}
+        return {name: values[0] if values else None for name, values in last.items()} | {
+            "expelled": self.expelled
+        }
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def readable_logger() -> Any:
-    """Return structlog's console logger on standard error, as all modules use it from now on."""
+_LEVELS: Final = {
+    "detail": logging.INFO,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def readable_logger(me: str, names: Names) -> None:
+    """Let all modules log lines for a person on standard error: the time, this peer's name, what happened."""
+    colours = sys.stderr.isatty()
+
+    def render(_: Any, __: str, entry: MutableMapping[str, Any]) -> str:
+        stamp, level, text = entry.pop("timestamp"), entry.pop("level"), entry.pop("event")
+        entry.pop("me", None)
+        notes = [
+            f"{key} {names.of(value) if key == 'peer' else value}"
+            for key, value in entry.items()
+            if value is not None
+        ]
+        text = f"{text} ({', '.join(notes)})" if notes else str(text)
+        if not colours:
+            return f"{stamp} {me}: {text}"
+        return f"{_DIM}{stamp} {me}:{_RESET} {_COLOURS.get(level, '')}{text}{_RESET}"
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=10),
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    return structlog.get_logger("btard")
 
 
 def json_logger() -> None:

@@ -22,6 +22,7 @@ class Hello:
     model: bytes  # digest of parameters and optimizer before step 0
     canary: bytes  # digest of a gradient from a fixed seed
     numerics: Mapping[str, Any]  # a fingerprint of the numerics class
+    start: bytes = b""  # drawn by the process: two that say hello with one key can be told
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -32,7 +33,8 @@ def encode_hello(hello: Hello) -> bytes:
 def decode_hello(data: bytes) -> Hello | None:
     """Return what another peer says of itself; None where the frame is no hello (spec MSG-1).
 
-    Everything in it is something to compare and show, nothing is trusted.
+    Everything in it is something to compare and show, nothing is trusted. Another version may say hello in
+    another form: of that, only the version is taken, and the rest is empty.
     """
     if not data.startswith(b"\x82\x65hello"):
         return None
@@ -49,10 +51,13 @@ def decode_hello(data: bytes) -> Hello | None:
                 "model": bytes(model),
                 "canary": bytes(canary),
                 "numerics": dict(numerics),
+                "start": bytes(start),
                 **rest,
             },
         ] if not rest:
-            return Hello(version, run, model, canary, numerics)
+            return Hello(version, run, model, canary, numerics, start)
+        case ["hello", {"version": str(version)}]:
+            return Hello(version, b"", b"", b"", {})
     return None
 
 
@@ -64,6 +69,8 @@ def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
     if other.version != mine.version:
         theirs = "".join(c if c.isprintable() else "?" for c in other.version[:20])
         return f"it runs btard {theirs}, this peer {mine.version}: install the same version"
+    if not other.run:
+        return "it says hello in a form that this peer does not know: install the same btard on both"
     if other.run != mine.run:
         return (
             f"it has another run file (run {other.run.hex()[:8]}, here {mine.run.hex()[:8]}): "

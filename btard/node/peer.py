@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from attrs import define, field
 
-from btard.node.hello import Hello, decode_hello, disagreement, encode_hello
+from btard.node.gathering import Gathering, Report
+from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
+from btard.node.links import TIMER as LINKS_TIMER
+from btard.node.links import Links
 from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Apply, Request, Result
@@ -23,13 +26,6 @@ from btard.statemachine.handle import handle, initial
 from btard.statemachine.state import State
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
-
-Report = Callable[..., None]  # event name, fields as keywords
-
-HELLO_INTERVAL: Final = 0.25  # seconds between hellos to peers that have not answered
-WAITING_INTERVAL: Final = 3.0  # seconds between lines that say who is missing
-MAX_MISMATCHES: Final = 4  # reasons per peer for which it does not take part
-EARLY_COST: Final = 64  # bytes at least that a frame counts for that comes before the start
 
 
 class Compute(Protocol):
@@ -60,16 +56,13 @@ class Peer:
     state: State = field(init=False)
     failure: str | None = None  # why this peer stopped, in a line
     released: bool = False
+    started: bool = False
     _complaints: Counter[tuple[str, int]] = field(factory=Counter)
-    _known: dict[int, Hello] = field(factory=dict)
-    _mismatches: dict[int, set[str]] = field(factory=dict)
-    _early: deque[tuple[int, bytes]] = field(factory=deque)
-    _early_bytes: Counter[int] = field(factory=Counter)
+    links: Links = field(init=False)
+    gathering: Gathering = field(init=False)
     _events: deque[Event] = field(factory=deque)
-    _started: bool = False
     _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
     _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
-    _begun: float = 0.0
     _evaluating: int = 0  # computations of figures to report that are under way
 
     def __attrs_post_init__(self) -> None:
@@ -80,65 +73,43 @@ class Peer:
         """Whether this peer has nothing more to do, nor to report."""
         return self.failure is not None or (self.released and not self._evaluating)
 
-    @property
-    def _others(self) -> list[int]:
-        return [peer for peer in range(self.config.peers) if peer != self.config.me]
-
     # -- before the start -------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Say hello until everybody has answered, then start."""
-        self._begun = self.host.now()
-        self._greet()
-        self.host.set_timer("waiting", min(WAITING_INTERVAL, self.wait_limit))
-
-    def _greet(self) -> None:
-        self._say_hello(self._others)
-        self.host.set_timer("hello", HELLO_INTERVAL)
-
-    def _say_hello(self, peers: list[int]) -> None:
-        for peer in peers:
-            self.host.send(peer, encode_hello(self.hello))
-
-    def _waiting(self) -> None:
-        missing = [peer for peer in self._others if peer not in self._known]
-        waited = self.host.now() - self._begun
-        if waited >= self.wait_limit:
-            self._fail(
-                f"peers {missing} did not join within {self.wait_limit:g} s; check that they run with "
-                "the same run file, and that their addresses and ports can be reached from here"
-            )
-        else:
-            self.report("waiting", missing=missing, seconds=round(waited, 1))
-            self.host.set_timer("waiting", min(WAITING_INTERVAL, self.wait_limit - waited))
+        self.links = Links(self.host, self.report)
+        self.gathering = Gathering(
+            host=self.host,
+            links=self.links,
+            others=[peer for peer in range(self.config.peers) if peer != self.config.me],
+            hello=self.hello,
+            differences=self.differences,
+            report=self.report,
+            wait_limit=self.wait_limit,
+            max_early=max_frame(self.config.peers),
+        )
+        self.gathering.begin()
 
     def _greeted(self, sender: int, hello: Hello) -> None:
-        if self._started:
-            return  # its answer was this peer's last hello, sent below or on its timer
-        reason = disagreement(self.hello, hello, self.differences(hello.numerics))
-        if reason is not None:
-            told = self._mismatches.setdefault(sender, set())
-            if reason not in told and len(told) < MAX_MISMATCHES:
-                told.add(reason)
-                self.report("mismatch", peer=sender, reason=f"peer {sender}: {reason}")
-            return
-        self._known[sender] = hello
-        if len(self._known) == len(self._others):
-            self._start()
+        if not self.started:
+            if self.gathering.greeted(sender, hello):
+                self._start()
+        # The answer to any other is this peer's last hello, or that on its timer.
+        elif self.gathering.is_another(sender, hello):
+            self._complain(
+                "again",
+                sender,
+                "another process says hello with its key: nobody can join a run again, and what two sign with "
+                "one key gets it banned",
+            )
 
     def _start(self) -> None:
-        self._started = True
-        self._say_hello(self._others)
+        self.started = True
+        self.gathering.say_hello()
         self.report("started", step=0)
         self._feed(Start(self.hello.model))
-        while self._early:
-            self.on_control(*self._early.popleft())
-
-    def _keep(self, sender: int, frame: bytes) -> None:
-        """Keep what comes from a peer that started a moment earlier: a frame's worth of bytes from each."""
-        self._early_bytes[sender] += max(EARLY_COST, len(frame))
-        if self._early_bytes[sender] <= max_frame(self.config.peers):
-            self._early.append((sender, frame))
+        while self.gathering.early:
+            self.on_control(*self.gathering.early.popleft())
 
     # -- what the transport tells -----------------------------------------------------------------------
 
@@ -149,8 +120,8 @@ class Peer:
         hello = decode_hello(frame)
         if hello is not None:
             self._greeted(peer, hello)
-        elif not self._started:
-            self._keep(peer, frame)
+        elif not self.started:
+            self.gathering.keep(peer, frame)
         else:
             try:
                 decoded = decode_frame(frame, self.config.peers)
@@ -172,11 +143,14 @@ class Peer:
             return
         if timer == "hello":
             # Also for a while after the start: a peer that is still waiting needs it.
-            if not self._started or self.state.at.number == 0:
-                self._greet()
+            if not self.started or self.state.at.number == 0:
+                self.gathering.greet()
         elif timer == "waiting":
-            if not self._started:
-                self._waiting()
+            reason = None if self.started else self.gathering.wait()
+            if reason is not None:
+                self._fail(reason)
+        elif timer == LINKS_TIMER:
+            self.links.due()
         elif isinstance(timer, tuple):
             self._feed(Fired(timer))
 
@@ -199,7 +173,7 @@ class Peer:
 
     def on_link(self, peer: int, up: bool) -> None:
         """A link came up or went down."""
-        self.report("link", peer=peer, up=up)
+        self.links.changed(peer, up)
 
     # -- what the state machine wants -------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -11,15 +12,19 @@ from types import FrameType
 from typing import Any
 
 import attrs
+import structlog
 
 from btard.attacks.names import AttackSpec, make_attack
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
-from btard.node.events import EventLog
+from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.journal import Journal
 from btard.node.peer import Peer
+from btard.node.status_file import locked
+from btard.node.watch import Watch
+from btard.node.words import Names, Narrator
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
 from btard.training.checkpoint import save_model
@@ -43,6 +48,7 @@ class Options:
     attack: AttackSpec | None = None
     wait: float = 60.0  # seconds to wait for the other peers before the start
     json: bool = False
+    verbose: bool = False
 
 
 class StoppedError(BtardError):
@@ -56,25 +62,54 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
     and SIGTERM.
     """
     me = genesis.index_of(keys.sign_public, keys.curve_public)
+    names = Names([peer.name for peer in genesis.peers])
+    if options.json:
+        json_logger()
+    else:
+        readable_logger(names.of(me), names)
+    structlog.get_logger().info(f"loading the task {genesis.task.name}")
     task = load_task(genesis, options)
     options.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as closing:
-        log = EventLog(options.out / "events.jsonl", options.json)
-        closing.callback(log.close)
         closing.enter_context(_terminated_as_interrupted())
+        closing.enter_context(locked(options.out))
+        narrator = None if options.json else Narrator(names, genesis.parameters.steps)
+        log = EventLog(options.out / "events.jsonl", narrator, options.verbose)
+        closing.callback(log.close)
         mesh = closing.enter_context(_mesh(genesis, me, keys, options))
         journal = Journal(
             options.out / f"journal-{genesis.run_id.hex()[:16]}", genesis.run_id, keys.sign_public
         )
         closing.callback(journal.close)
         peer = make_peer(genesis, me, keys, task, mesh, journal, log, options)
+        own = genesis.peers[me]
+        log(
+            "listening",
+            run=genesis.run_id.hex(),
+            control=options.bind_control or own.control,
+            bulk=options.bind_bulk or own.bulk,
+        )
         peer.begin()
-        mesh.run(peer, lambda: peer.over)
+        watch = closing.enter_context(Watch(peer, options.out, _constant(genesis, me), log.figures, log))
+
+        def over() -> bool:
+            watch.look()
+            return peer.over
+
+        mesh.run(peer, over)
         if peer.failure is None:
-            save_model(task, options.out / "model.safetensors", genesis.run_id, genesis.parameters.steps)
+            path = options.out / "model.safetensors"
+            save_model(task, path, genesis.run_id, genesis.parameters.steps)
+            log("saved", path=str(path))
         log("summary", **_summary(peer, mesh, log))
         if peer.failure is not None:
-            raise StoppedError(peer.failure)
+            raise StoppedError(names.put(peer.failure))
+
+
+def _constant(genesis: RunFile, me: int) -> dict[str, Any]:
+    """What a peer's status says of it from beginning to end."""
+    names = [peer.name for peer in genesis.peers]
+    return {"run": genesis.name, "run_id": genesis.run_id.hex(), "peer": me, "names": names, "pid": os.getpid()}
 
 
 def load_task(genesis: RunFile, options: Options) -> Task:
@@ -132,6 +167,7 @@ def make_peer(
         model=task.model_digest(),
         canary=checked_canary(task),
         numerics=attrs.asdict(numerics),
+        start=os.urandom(8),
     )
     backend = Backend(
         task, genesis.parameters, genesis.evaluate_every, attack, lambda line: log("error", reason=line)

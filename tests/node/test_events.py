@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,7 +13,15 @@ import pytest
 import structlog
 
 from btard.errors import BtardError
-from btard.node.events import EventLog, json_logger
+from btard.node.events import EventLog, json_logger, readable_logger
+from btard.node.words import Names, Narrator
+
+NAMES = Names(["alice", "bob", "carol", "dave"])
+
+
+def narrator() -> Narrator:
+    readable_logger("alice", NAMES)
+    return Narrator(NAMES, steps=10)
 
 
 def lines(text: str) -> list[dict[str, object]]:
@@ -29,7 +38,7 @@ def report(log: EventLog) -> None:
 def test_every_event_is_a_json_line_in_the_file_and_on_standard_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with closing(EventLog(tmp_path / "events.jsonl", as_json=True)) as log:
+    with closing(EventLog(tmp_path / "events.jsonl", None)) as log:
         report(log)
         printed, errors = capsys.readouterr()
         written = (tmp_path / "events.jsonl").read_text()  # at once, not when the file is closed
@@ -42,22 +51,36 @@ def test_every_event_is_a_json_line_in_the_file_and_on_standard_output(
     assert events[2] == {"event": "progress", "step": 2, "loss": 0.25, "accuracy": 0.75}
 
 
-def test_a_reader_is_spared_what_happens_in_every_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_reader_gets_lines_with_names_and_is_spared_what_happens_in_every_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verbose: bool
 ) -> None:
-    with closing(EventLog(tmp_path / "events.jsonl", as_json=False)) as log:
+    with closing(EventLog(tmp_path / "events.jsonl", narrator(), verbose)) as log:
         report(log)
     printed, errors = capsys.readouterr()
     assert printed == ""
-    assert "COMMIT" not in errors
-    assert "loss=0.5" not in errors
-    assert "accuracy=0.75" in errors
-    assert "rule=VER-4" in errors
+    told = [line.partition(" alice: ") for line in errors.splitlines()]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", stamp) for stamp, _, _ in told)
+    texts = [text.partition(", loss")[0] for _, _, text in told]
+    ban = "step 2: dave is banned: broadcast a wrong aggregate (VER-4)"
+    if verbose:
+        assert texts == ["step 1: COMMIT", "step 1 of 10", "step 2 of 10", ban]
+    else:
+        assert texts == ["step 1 of 10", ban]
     assert len(lines((tmp_path / "events.jsonl").read_text())) == 4
 
 
+def test_what_other_modules_log_has_names_too(capsys: pytest.CaptureFixture[str]) -> None:
+    readable_logger("alice", NAMES)
+    structlog.get_logger().warning("dropped a frame to a peer: its queue is full", me=0, peer=2, count=4)
+    structlog.get_logger().warning("a connection ended", me=0, peer=None, count=1)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(" alice: dropped a frame to a peer: its queue is full (peer carol, count 4)")
+    assert second.endswith(" alice: a connection ended (count 1)")
+
+
 def test_what_the_summary_needs_is_remembered(tmp_path: Path) -> None:
-    with closing(EventLog(tmp_path / "events.jsonl", as_json=False)) as log:
+    with closing(EventLog(tmp_path / "events.jsonl", narrator())) as log:
         report(log)
     assert log.losses == [(1, 0.5), (2, 0.25)]
     assert log.accuracies == [(2, 0.75)]
@@ -66,13 +89,13 @@ def test_what_the_summary_needs_is_remembered(tmp_path: Path) -> None:
 
 def test_a_second_start_appends(tmp_path: Path) -> None:
     for _ in range(2):
-        with closing(EventLog(tmp_path / "events.jsonl", as_json=False)) as log:
+        with closing(EventLog(tmp_path / "events.jsonl", narrator())) as log:
             log("started", step=0)
     assert len(lines((tmp_path / "events.jsonl").read_text())) == 2
 
 
 def test_a_full_disk_is_an_error_of_one_line() -> None:
-    log = EventLog(Path("/dev/full"), as_json=False)
+    log = EventLog(Path("/dev/full"), narrator())
     with pytest.raises(BtardError, match="cannot write /dev/full: No space left"):
         log("started", step=0)
     log.close()
@@ -93,7 +116,7 @@ def test_lines_of_several_threads_do_not_mix(tmp_path: Path, capsys: pytest.Capt
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        with closing(EventLog(tmp_path / "events.jsonl", as_json=True)) as log:
+        with closing(EventLog(tmp_path / "events.jsonl", None)) as log:
             with ThreadPoolExecutor(4) as pool:
                 for number in range(2000):
                     pool.submit(log, "error", reason=f"number {number}")

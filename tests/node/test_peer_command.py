@@ -13,6 +13,8 @@ from btard.cli.main import main
 from btard.genesis import RunFile
 from btard.keys import KeyPair
 from btard.node.journal import Journal
+from btard.node.status_file import read_status
+from btard.node.words import Names
 from btard.statemachine.messages import Enter
 from btard.wire import encode_payload, make_envelope
 from btard_transports.ports import free_endpoints
@@ -157,7 +159,10 @@ def test_waiting_in_vain_and_starting_again(
         events = [json.loads(line) for line in printed.splitlines()]
         (stopped,) = (entry for entry in events if entry["event"] == "stopped")
         assert "peers [1, 2, 3] did not join within 0.2 s" in stopped["reason"]
-        assert errors == f"btard: {stopped['reason']}\n"
+        assert errors.startswith("btard: p1, p2 and p3 did not join within 0.2 s (p1: ")
+        assert errors == f"btard: {Names([p.name for p in run.peers]).put(stopped['reason'])}\n"
+        assert read_status(tmp_path / "out").values["stage"] == "stopped"
+        assert errors == f"btard: {read_status(tmp_path / 'out').values['reason']}\n"
         assert events[-1]["event"] == "summary"
         assert events[-1]["failure"] == stopped["reason"]
         assert not journal(tmp_path, run).exists()

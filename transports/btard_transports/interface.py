@@ -120,6 +120,9 @@ class Host(Protocol):
     def set_members(self, peers: frozenset[int]) -> None:
         """From now on have links with these peers alone; requests to others are forgotten."""
 
+    def trouble(self, peer: int) -> str | None:
+        """Say in words why the link to a member does not come up; None where it does, or nobody knows."""
+
     def now(self) -> float:
         """The host's clock in seconds; only differences mean anything."""
 

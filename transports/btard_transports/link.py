@@ -1,6 +1,7 @@
 """This host's two connections to one other peer: control frames out, bulk requests out and chunks in."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -92,6 +93,14 @@ class Link:
                 with contextlib.suppress(zmq.ZMQError):  # libzmq may have forgotten the address too
                     dealer.socket.disconnect(address)
                 connect(dealer.socket, address)
+
+    def trouble(self) -> str | None:
+        """Say why a connection is down, with its address; None where none is or that is not known yet."""
+        now = time.monotonic()
+        for dealer, address in ((self._control, self._endpoint.control), (self._bulk, self._endpoint.bulk)):
+            if cause := dealer.attempts.cause(now):
+                return f"{address}: {cause}"
+        return None
 
     def close(self, linger: int) -> None:
         """Close both connections; control frames that are queued get `linger` milliseconds."""

@@ -102,6 +102,10 @@ class MemoryHost:
         if old is not None:
             self.links_come_up(sorted(peers - old))
 
+    def trouble(self, peer: int) -> str | None:
+        """See Host: in memory every link comes up."""
+        return None
+
     def now(self) -> float:
         """See Host: virtual time."""
         return self._network.now

@@ -3,11 +3,13 @@
 import contextlib
 import itertools
 import struct
+import time
 from collections.abc import Iterator
 from typing import Final
 
 import zmq
 
+from btard_transports.attempts import Attempts
 from btard_transports.guard import FloodGuard
 from btard_transports.limits import Limits
 from btard_transports.sockets import Context, limited_socket, open_socket, port_of
@@ -26,6 +28,7 @@ class Monitored:
         self._guard = guard
         self._limits = limits
         self._given_up = self._overdue = False
+        self.attempts = Attempts()
         # Never used twice: an address is free again only some time after its socket was closed.
         address = f"inproc://monitor.{next(_numbers)}"
         with contextlib.ExitStack() as failing:
@@ -35,7 +38,8 @@ class Monitored:
             failing.callback(self.events.close)
             # With a limit, a full queue would stop libzmq's I/O thread, and with it every link.
             self.events.setsockopt(zmq.RCVHWM, 0)
-            self.socket.monitor(address, _EVENTS)
+            # What attempts fail of is of interest where this end dials; elsewhere it is the strangers'.
+            self.socket.monitor(address, _EVENTS | Attempts.EVENTS if kind == zmq.DEALER else _EVENTS)
             self.events.connect(address)
             failing.pop_all()
 
@@ -44,6 +48,10 @@ class Monitored:
         while not self.events.closed and self.events.poll(0):
             head, address = self.events.recv_multipart()
             event, value = _EVENT.unpack(head)
+            if event & Attempts.EVENTS:
+                self.attempts.note(event, time.monotonic())
+            if not event & _EVENTS:
+                continue
             if event & _OPENED:
                 port = port_of(address.decode("ascii", "replace"))
                 self._guard.opened(value, port, self._limits.max_waiting)

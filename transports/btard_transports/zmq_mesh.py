@@ -189,6 +189,11 @@ class ZmqMesh:
         for peer in sorted(peers - self._links.keys() - {self.me}):
             self._dial(peer)
 
+    def trouble(self, peer: int) -> str | None:
+        """See Host."""
+        link = self._links.get(peer)
+        return None if link is None else link.trouble()
+
     def now(self) -> float:
         """See Host."""
         return time.monotonic()

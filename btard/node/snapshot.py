@@ -1,0 +1,65 @@
+"""What a running peer is doing, as plain values: for its status file, and for lines about whom it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from btard.node.peer import Peer
+from btard.statemachine.evidence import claim_of
+from btard.statemachine.messages import phase_slot
+from btard.statemachine.state import State
+from btard.statemachine.table import STEP_PHASES, Phase
+
+
+def awaited(peer: Peer) -> list[int]:
+    """Return the members for whose message this peer waits in its present phase, itself included."""
+    if not peer.started:
+        return peer.gathering.missing
+    state = peer.state
+    if state.phase in STEP_PHASES:
+        return [member for member in state.roster if member not in state.at.delivered]
+    if state.phase is Phase.RATIFY:
+        return [member for member in state.roster if ("epoch", state.epoch, member) not in state.slots]
+    return []
+
+
+def why_awaited(peer: Peer, member: int) -> str:
+    """Say in words what is known about why a member is waited for; empty where that is nothing."""
+    if member == peer.config.me:
+        return "computing"
+    if not peer.started:
+        return peer.gathering.why_missing(member)
+    if member in peer.links.up:
+        return ""
+    trouble = peer.host.trouble(member)
+    return "its link is down" if trouble is None else f"its link is down: {trouble}"
+
+
+def claims(state: State) -> list[dict[str, Any]]:
+    """Return the claims that are being judged."""
+    if state.phase not in (Phase.ACCUSE, Phase.SETTLE):
+        return []
+    slots = (phase_slot(state.epoch, state.at.number, Phase.ACCUSE, peer) for peer in state.at.pursued)
+    found = [(slot[-1], claim_of(state.slots[slot])) for slot in sorted(slots) if slot in state.slots]
+    return [
+        {"accuser": accuser, "accused": claim.accused, "kind": str(claim.kind), "part": claim.part}
+        for accuser, claim in found
+        if claim is not None
+    ]
+
+
+def snapshot(peer: Peer) -> dict[str, Any]:
+    """Return where the peer stands; peers are named by index."""
+    state, counters = peer.state, peer.host.counters
+    return {
+        "step": min(state.at.number, peer.config.parameters.steps),
+        "steps": peer.config.parameters.steps,
+        "phase": state.phase.name if peer.started else "WAITING",
+        "epoch": state.epoch,
+        "roster": list(state.roster),
+        "awaited": (missing := awaited(peer)),
+        "reasons": [why_awaited(peer, member) for member in missing],
+        "links_down": [m for m in state.roster if m != peer.config.me and m not in peer.links.up],
+        "claims": claims(state),
+        "bytes": {"bulk": counters.bulk_bytes_sent, "control": counters.control_bytes_sent},
+    }
