@@ -81,6 +81,7 @@ class Summary:
 
     digest: str | None  # of its state, if it finished
     steps: int  # the last that it applied
+    closing_steps: int  # that followed
     failure: str | None
     bulk_bytes: int  # sent in all
     control_bytes: int
@@ -95,6 +96,7 @@ class Summary:
         return cls(
             digest=_text_or_null(values, "digest"),
             steps=_integer(values, "steps"),
+            closing_steps=_integer(values, "closing_steps"),
             failure=_text_or_null(values, "failure"),
             bulk_bytes=_integer(sent, "bulk"),
             control_bytes=_integer(sent, "control"),

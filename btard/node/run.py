@@ -72,7 +72,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         mesh.run(peer, lambda: peer.over)
         if peer.failure is None:
             save_model(task, options.out / "model.safetensors", genesis.run_id, genesis.parameters.steps)
-        log("summary", **_summary(peer, mesh, log))
+        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log))
         if peer.failure is not None:
             raise StoppedError(peer.failure)
 
@@ -148,10 +148,12 @@ def make_peer(
     )
 
 
-def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
+def _summary(peer: Peer, steps: int, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
+    reached = peer.state.model_step - 1
     return {
         "digest": peer.state.model_digest.hex(),
-        "steps": peer.state.model_step - 1,
+        "steps": min(reached, steps),
+        "closing_steps": max(0, reached - steps),
         "failure": peer.failure,
         "bytes": {"bulk": mesh.counters.bulk_bytes_sent, "control": mesh.counters.control_bytes_sent},
         "expelled": log.expelled,

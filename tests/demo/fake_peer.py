@@ -74,6 +74,7 @@ def end(play: dict, me: str, out: Path, failure: str | None, steps: int, gone: l
         "summary",
         digest=digest,
         steps=steps,
+        closing_steps=0,
         failure=failure,
         bytes=sent,
         expelled=gone,

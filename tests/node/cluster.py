@@ -116,6 +116,10 @@ class Computer:
     def store(self) -> Any:
         return self.backend.store
 
+    @property
+    def model_size(self) -> int:
+        return int(self.backend.model_size)
+
     def compute(self, request: cp.Request) -> cp.Result:
         if isinstance(request, cp.Apply):
             record = self.peer.state.last
