@@ -86,7 +86,7 @@ class Summary:
 
     digest: str | None  # of its state, if it finished
     steps: int  # the last that it applied
-    rounds: int  # the same with closing steps
+    closing_steps: int  # that followed
     failure: str | None
     bulk_bytes: int  # sent in all
     control_bytes: int
@@ -101,7 +101,7 @@ class Summary:
         return cls(
             digest=_text_or_null(values, "digest"),
             steps=_integer(values, "steps"),
-            rounds=_integer(values, "rounds"),
+            closing_steps=_integer(values, "closing_steps"),
             failure=_text_or_null(values, "failure"),
             bulk_bytes=_integer(sent, "bulk"),
             control_bytes=_integer(sent, "control"),

@@ -32,7 +32,7 @@ class Outcome:
     digests: Mapping[int, str | None]  # of honest peers' states at the end
     failures: Mapping[int, str]  # of honest peers, in words
     bulk_per_step: float  # bytes that an honest peer sends, a mean
-    control_per_step: float
+    control_per_step: float  # also over closing steps
     observer: int  # the honest peer whose view and model are shown
 
     @property
@@ -81,7 +81,8 @@ def outcome_of(state: RunState, run_id: str, seconds: float) -> Outcome:
         failures={member.index: member.failure for member in state.honest if member.failure is not None},
         bulk_per_step=_mean(summary.bulk_bytes / max(1, summary.steps) for summary in summaries.values()),
         control_per_step=_mean(
-            summary.control_bytes / max(1, summary.rounds) for summary in summaries.values()
+            summary.control_bytes / max(1, summary.steps + summary.closing_steps)
+            for summary in summaries.values()
         ),
         observer=observer.index,
     )

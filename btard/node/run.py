@@ -101,7 +101,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             path = options.out / "model.safetensors"
             save_model(task, path, genesis.run_id, genesis.parameters.steps)
             log("saved", path=str(path))
-        log("summary", **_summary(peer, mesh, log))
+        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
 
@@ -184,11 +184,12 @@ def make_peer(
     )
 
 
-def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
+def _summary(peer: Peer, steps: int, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:
+    reached = peer.state.model_step - 1
     return {
         "digest": peer.state.model_digest.hex(),
-        "steps": min(peer.state.model_step - 1, peer.config.parameters.steps),
-        "rounds": peer.state.model_step - 1,  # closing steps included
+        "steps": min(reached, steps),
+        "closing_steps": max(0, reached - steps),
         "failure": peer.failure,
         "bytes": {"bulk": mesh.counters.bulk_bytes_sent, "control": mesh.counters.control_bytes_sent},
         "expelled": log.expelled,

@@ -48,7 +48,9 @@ def train(play: dict, me: str, out: Path, steps: int, every: int) -> int:
             signal.pause()
         for at, peer, rule, kind in play.get("expel", []):
             if at == step:
-                gone.append({"peer": peer, "step": at, "rule": rule, "kind": kind, "reason": f"broke {rule}"})
+                reason = f"broke {rule}"
+                told = {"rule": rule, "kind": kind, "reason": reason, "applied": at - 1}
+                gone.append({"peer": peer, "step": at, **told})
                 say("expelled", **gone[-1])
                 say("roster", epoch=len(gone), roster=[])
         say("phase", epoch=len(gone), step=step, phase="COMMIT")
@@ -74,6 +76,7 @@ def end(play: dict, me: str, out: Path, failure: str | None, steps: int, gone: l
         "summary",
         digest=digest,
         steps=steps,
+        closing_steps=0,
         failure=failure,
         bytes=sent,
         expelled=gone,

@@ -36,7 +36,7 @@ def test_three_runs_are_compared(tmp_path: Path) -> None:
         True,
     )
     assert found["byzantine"] == [{"peer": CHEAT, "attack": "sign_flip", "from_step": 6}]
-    assert found["bans"] == [{"peer": CHEAT, "step": 8, "rule": "VER-1", "kind": "ban"}]
+    assert found["bans"] == [{"peer": CHEAT, "step": 8, "rule": "VER-1", "kind": "ban", "applied": 7}]
     # the fake peers' last five evaluations, at steps 16 to 20, in each run
     accuracy = sum(1 - 1 / (1 + step) for step in range(16, 21)) / 5
     assert found["accuracy"] == pytest.approx(dict.fromkeys(("btard", "attack_free", "undefended"), accuracy))

@@ -120,7 +120,7 @@ class Computer:
 
     @property
     def model_size(self) -> int:
-        return self.backend.model_size
+        return int(self.backend.model_size)
 
     def compute(self, request: cp.Request) -> cp.Result:
         if isinstance(request, cp.Apply):
