@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -70,7 +71,7 @@ class Gathering:
     def why_missing(self, peer: int) -> str:
         """Say in words what is known about why a peer is missing."""
         if peer in self._wrong:
-            return self._wrong[peer]
+            return re.split("[:;] ", self._wrong[peer])[0]  # what to do was said when it was found
         if trouble := self.host.trouble(peer):
             return trouble
         if peer in self.links.up:

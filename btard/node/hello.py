@@ -68,7 +68,7 @@ def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
     """
     if other.version != mine.version:
         theirs = "".join(c if c.isprintable() else "?" for c in other.version[:20])
-        return f"it runs btard {theirs}, this peer {mine.version}: install the same version"
+        return f"it runs btard {theirs}, here {mine.version}: install the same version"
     if not other.run:
         return "it says hello in a form that this peer does not know: install the same btard on both"
     if other.run != mine.run:

@@ -12,7 +12,7 @@ MAX_NAMES: Final = 8  # in a line
 PROGRESS_SECONDS: Final = 10.0  # between two lines about steps in which nothing is evaluated
 REPEAT_SECONDS: Final = 30.0  # until the same line about waiting comes again
 
-_PEERS = re.compile(r"\bpeers \[([0-9, ]*)\]|\bpeer ([0-9]+)\b")
+_PEERS = re.compile(r"\bpeers \[([0-9, ]*)\]|\bpeer ([0-9]+)\b(?!\.[0-9])")
 
 
 @frozen

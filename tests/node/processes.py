@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ PATIENCE = 240.0  # seconds; far above what anything here takes, so that only a 
 ROOT = Path(__file__).parents[2]
 
 
-def _environment() -> dict[str, str]:
+def _environment(*first: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("BTARD_")}
-    path = os.pathsep.join([str(ROOT), str(ROOT / "transports")])
+    path = os.pathsep.join(map(str, [*first, ROOT, ROOT / "transports"]))
     return {**own, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
 
 
@@ -51,16 +51,20 @@ class Processes:
             popen.stdout.close()
         self._selector.close()
 
-    def start(self, index: int, run_file: Path, *more: str) -> None:
-        """Start peer `index` of the folder, with --json."""
+    def start(self, index: int, run_file: Path, *more: str, modules: Sequence[Path] = ()) -> None:
+        """Start peer `index` of the folder, with --json; it finds modules in `modules` first."""
+        self.start_by_hand(index, run_file, "--json", *more, modules=modules)
+
+    def start_by_hand(self, index: int, run_file: Path, *more: str, modules: Sequence[Path] = ()) -> None:
+        """Start peer `index` of the folder as a person does: what it says goes to standard error."""
         command = [sys.executable, "-m", "btard.cli.main", "peer", *self.options(index, run_file)]
         with (self.folder / f"p{index}.log").open("wb") as errors:
             popen = subprocess.Popen(
-                [*command, "--json", *more],
+                [*command, *more],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_environment(),
+                env=_environment(*modules),
                 start_new_session=True,  # so that what it leaves behind can be told
             )
         assert popen.stdout is not None

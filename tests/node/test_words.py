@@ -41,6 +41,7 @@ def test_any_text_can_be_put_in_names(text: str) -> None:
 
 def test_a_number_that_nobody_has_stays_a_number() -> None:
     assert NAMES.put("peer 17 and peers [1, 99]") == "peer 17 and bob and peer 99"
+    assert NAMES.put("of that peer 0.1.0 is the version") == "of that peer 0.1.0 is the version"
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=40))

@@ -62,4 +62,10 @@ class AllowList:
         self._counters.handshakes_refused += 1
         count = self._counters.handshakes_refused
         if count & (count - 1) == 0:
-            log.warning("refused a connection", me=self._me, key=key, address=address, count=count)
+            log.warning(
+                "refused a connection: its key is that of no member",
+                me=self._me,
+                key=key,
+                address=address,
+                count=count,
+            )
