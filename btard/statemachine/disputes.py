@@ -1,4 +1,4 @@
-"""Which parts the VALIDATE transcript disputes: verifications 2 and 3 (spec VER-7, VER-8).
+"""Which parts the VALIDATE transcript disputes: verifications 2 and 3 (spec VER-7, VER-8; BND-1, BND-2).
 
 Computed from broadcast numbers in exact or correctly rounded arithmetic, so that all peers come to the same
 parts.
