@@ -43,8 +43,8 @@ _PARAMETERS: Final = {
     "f_max": "Byzantine or crashed peers that the run is meant to bear; peers - validators > 2 f_max",
     "gradient_clip": "a peer scales a longer gradient down to this length; inf leaves all as they are",
     "gradient_rtol": "relative difference that a recomputed gradient may show; it is what a cheat can hide",
-    "alarm_factor": "a part is checked in full if most norms exceed this many times the last median norm",
-    "window": "steps in which an aggregator may be checked so at most once without cause",
+    "alarm_factor": "a part is checked in full if most norms exceed this many times the typical one",
+    "window": "steps in which a false alarm excuses its aggregator from another like it",
 }
 
 _TIMING_HEAD: Final = """\

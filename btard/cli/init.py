@@ -86,9 +86,9 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--gradient-clip", clip, float, default=math.inf)
     rtol = "tolerance for recomputed gradients; what it lets pass, a cheat may use"
     add_option(group, "--gradient-rtol", rtol, float, default=1e-6)
-    alarm = "check a part where most norms exceed this many times the last median"
+    alarm = "check a part where most norms exceed this many times the median"
     add_option(group, "--alarm-factor", alarm, float, default=4.0)
-    add_option(group, "--window", "steps for at most one false alarm", int, default=20, metavar="STEPS")
+    add_option(group, "--window", "steps for at most one such false alarm", int, default=20, metavar="STEPS")
     security = one_of(*BULK_SECURITY)
     add_option(group, "--bulk-security", "curve encrypts vectors, digest does not", security, default="curve")
 

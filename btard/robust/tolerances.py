@@ -114,9 +114,9 @@ def gradient_tolerance(
     ``own_norm`` is the length of the recomputed part, ``norm`` its distance to the aggregate. A part that is
     off by e moves the clipped difference by e * min(1, tau / norm), to first order. gradient_rtol is at least
     four times the largest relative deviation between honest recomputations, since a sketch row of a
-    deviation can be longer than the deviation itself. Gain: each contributor can shift each part by
-    gradient_rtol of its length, of which at most gradient_rtol * tau / c reaches the aggregate where parts
-    are no longer than tau.
+    deviation can be longer than the deviation itself. Gain: nobody accuses below twice gradient_rtol, and rows
+    can be a third as long as what they sketch; so each contributor can change its clipped difference by
+    6 gradient_rtol * own_norm * min(1, tau / norm) (spec/45-bounds.md, lemma 7).
     """
     error = level.gradient_factor * gradient_rtol * own_norm
     row, length = scalar_tolerance(norm, tau, level)
@@ -130,8 +130,9 @@ def sum_threshold(norms: Sequence[float], aggregate_norm: float, tau: float) -> 
     a sketch is no longer than that times its vector, but with odds below 1e-20) 8 nu against 6. So a disputed
     sum convicts somebody. Never above tau / 2: the residual of an aggregate that is far from more than half
     of the contributors is at least about tau, so nobody can hide behind huge numbers, though where float32
-    cannot hold the fixed point to better than that, a part may be looked at in vain. Gain: a shift whose
-    residual stays below, about 4e-6 n tau / c.
+    cannot hold the fixed point to better than that, a part may be looked at in vain. Gain: a residual three
+    times as long, but with odds of 1e-6 (BND-1); where all contributors lie within tau, a shift of about
+    1e-5 tau.
     """
     if math.isinf(tau):
         return math.inf
@@ -142,8 +143,8 @@ def sum_threshold(norms: Sequence[float], aggregate_norm: float, tau: float) -> 
 def malformed_row(length: float, norm: float, tau: float) -> bool:
     """Whether a sketch row is longer than 4 min(tau, norm), as no honest one is (spec SKT-4).
 
-    Gain: c liars who cover a wrong aggregate hide no larger a residual than c contributors could cause with
-    other gradients under a radius of 4 tau. Where 4 c exceeds the number of the honest, that is any residual
-    at all, and only the distances bound the harm (VER-8).
+    Gain: a liar who covers a wrong aggregate outweighs the rows of four honest contributors, and accomplices
+    with wrong gradients one each. Where k liars among f cheats have 3 k + f >= h honest ones, that is any
+    residual at all, and only the distances bound the harm (VER-8, BND-2; spec/45-bounds.md, lemma 4).
     """
     return not (norm >= 0 and length <= 4 * min(tau, norm) * (1 + 1e-6))

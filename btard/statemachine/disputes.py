@@ -1,4 +1,4 @@
-"""Which parts the VALIDATE transcript disputes: verifications 2 and 3 (spec VER-7, VER-8).
+"""Which parts the VALIDATE transcript disputes: verifications 2 and 3 (spec VER-7, VER-8; BND-1, BND-2).
 
 Computed from broadcast numbers in exact or correctly rounded arithmetic, so that all peers come to the same
 parts.
@@ -6,12 +6,14 @@ parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from btard.consensus import exact_sum, row_norm
 from btard.robust.encoding import SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import sum_threshold
 from btard.statemachine.messages import Validate
 from btard.statemachine.parameters import Parameters
-from btard.statemachine.state import Record, State
+from btard.statemachine.state import State
 
 
 def disputed_parts(
@@ -25,12 +27,15 @@ def disputed_parts(
     alarms: list[int] = []
     if not scalars:
         return (), ()
-    ceiling = _ceiling(parameters, state.last)
+    distances = [unpack_norms(body.norms) for body in scalars]
+    typical = median([median(norms) for norms in distances])
     for part in range(len(state.at.aggregators)):
-        norms = [unpack_norms(body.norms)[part] for body in scalars]
+        norms = [norms[part] for norms in distances]
         if _sum_is_off(parameters, state.at.aggregate_norms[part], norms, scalars, part):
             sums.append(part)
-        elif 2 * sum(norm > ceiling for norm in norms) > len(norms) and _may_alarm(parameters, state, part):
+            continue
+        ceiling = parameters.alarm_factor * max(typical, _excused(parameters, state, part))
+        if 2 * sum(norm > ceiling for norm in norms) > len(norms):
             alarms.append(part)
     return tuple(sorted(sums + alarms)), tuple(alarms)
 
@@ -52,12 +57,16 @@ def _sum_is_off(
     return False
 
 
-def _ceiling(parameters: Parameters, last: Record | None) -> float:
-    """Return Delta_max: so many times the median norm in the last certified transcript (spec VER-8)."""
-    norms = sorted(norm for packed in (last.norms if last else ()) for norm in unpack_norms(packed))
-    return parameters.alarm_factor * norms[len(norms) // 2] if norms else float("inf")
+def median(numbers: Sequence[float]) -> float:
+    """Return the entry in the middle, of two the larger (spec VER-8).
+
+    Where more than half of the numbers are honest, it is no larger than the largest honest one.
+    """
+    return sorted(numbers)[len(numbers) // 2]
 
 
-def _may_alarm(parameters: Parameters, state: State, part: int) -> bool:
+def _excused(parameters: Parameters, state: State, part: int) -> float:
+    """Return how far the aggregator of ``part`` has lately been from most without being at fault."""
     last = state.alarms.get(state.at.aggregators[part])
-    return last is None or state.at.number - last >= parameters.window
+    recent = last is not None and state.at.number - last.step < parameters.window
+    return last.norm if last is not None and recent else 0.0

@@ -26,8 +26,8 @@ class Parameters:
     f_max: int  # how many Byzantine or crashed peers the run is meant to bear
     gradient_clip: float  # lambda: a longer gradient is scaled down to this length; inf for never
     gradient_rtol: float
-    alarm_factor: float  # kappa: verification 3 alarms above kappa times the last median norm
-    window: int  # W: at most one false alarm per aggregator in so many steps
+    alarm_factor: float  # kappa: verification 3 alarms above kappa times the median of median norms
+    window: int  # W: so many steps a false alarm excuses its aggregator's next like it, and a drift counts
 
     def problems(self, peers: int) -> Iterator[str]:
         """Say, a line each, what makes these parameters unusable with ``peers`` peers (spec GEN-3)."""

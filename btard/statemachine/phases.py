@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from btard.robust.encoding import unpack_norms
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import (
     aggregate_of,
@@ -18,7 +19,7 @@ from btard.statemachine.checks import (
     work_of,
 )
 from btard.statemachine.compute import Prepare, Sketch, Verify, Work
-from btard.statemachine.disputes import disputed_parts
+from btard.statemachine.disputes import disputed_parts, median
 from btard.statemachine.drift import apply, set_drifted_aside
 from btard.statemachine.election import gradient_seed
 from btard.statemachine.form import report_due
@@ -36,7 +37,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine
 from btard.statemachine.roles import last_number, next_step
-from btard.statemachine.state import Record
+from btard.statemachine.state import Alarm, Record
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
 
@@ -269,7 +270,8 @@ def certify(turn: Turn, certificate: Certificate) -> None:
     value = combine(config.run, state.epoch, at.number, Purpose.ELECTION, values)
     alarms, drifts = state.alarms, state.drifts
     for part in at.alarmed:
-        alarms = alarms.insert(at.aggregators[part], at.number)
+        norm = median([unpack_norms(scalars_of(turn, peer).norms)[part] for peer in at.contributors])
+        alarms = alarms.insert(at.aggregators[part], Alarm(at.number, norm))
     for peer in at.drifted:
         drifts = drifts.insert(peer, at.number)
     turn.set(

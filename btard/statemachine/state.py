@@ -53,6 +53,14 @@ class Record:
 
 
 @frozen
+class Alarm:
+    """A false alarm of verification 3: the contributors' distances were true, and the aggregate right."""
+
+    step: int
+    norm: float  # the median of them
+
+
+@frozen
 class Step:
     """What a peer knows of the step that it is in, in this epoch."""
 
@@ -103,7 +111,7 @@ class State:
     slots: HashTrieMap[SlotKey, Envelope] = field(factory=HashTrieMap)
     held: HashTrieMap[Bulk, int] = field(factory=HashTrieMap)  # and the last step that they belong to
     banned: tuple[int, ...] = ()
-    alarms: HashTrieMap[int, int] = field(factory=HashTrieMap)  # aggregator: step of its last false alarm
+    alarms: HashTrieMap[int, Alarm] = field(factory=HashTrieMap)  # each aggregator's last
     drifts: HashTrieMap[int, int] = field(factory=HashTrieMap)  # member: certified step of its last drift
     loading: Digest | None = None  # the certified model, while this peer has another one
     unapplied: tuple[int, tuple[Digest, ...]] | None = None  # step and aggregates that wait for it
