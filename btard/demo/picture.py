@@ -149,12 +149,13 @@ def _mark_bans(axes: Axes, main: Outcome) -> None:
     late = [expulsion for expulsion in gone if expulsion.step > 0.55 * steps]
     early = [expulsion for expulsion in gone if expulsion.step <= 0.55 * steps]
     for place, expulsion in enumerate([*late, *reversed(early)]):
-        top, end = height_at(main.accuracies, expulsion.step), 0.78 - 0.08 * (place % 9)
-        axes.vlines(expulsion.step, end, top, color=_INK, linewidth=1.0, zorder=5)
-        axes.plot(expulsion.step, top, marker="X", markersize=12, color=_INK, markeredgecolor="white", zorder=7)
+        step = min(expulsion.step, steps)  # closing steps lie beyond the panel
+        top, end = height_at(main.accuracies, step), 0.78 - 0.08 * (place % 9)
+        axes.vlines(step, end, top, color=_INK, linewidth=1.0, zorder=5)
+        axes.plot(step, top, marker="X", markersize=12, color=_INK, markeredgecolor="white", zorder=7)
         axes.annotate(
             _ban_words(main, expulsion, len(gone) <= _FEW),
-            (expulsion.step, end),
+            (step, end),
             xytext=(-6 if expulsion in late else 6, 0),
             textcoords="offset points",
             ha="right" if expulsion in late else "left",
@@ -212,7 +213,8 @@ def _draw_members(axes: Axes, main: Outcome) -> None:
     """Draw a bar for each peer, for as long as it was a member."""
     gone = {expulsion.peer: expulsion for expulsion in main.expelled}
     for peer in range(main.plan.peers):
-        attack, end = main.attacks.get(peer), gone[peer].step if peer in gone else main.plan.steps
+        attack, steps = main.attacks.get(peer), main.plan.steps
+        end = min(gone[peer].step, steps) if peer in gone else steps
         turn = min(attack.from_step, end) if attack else end
         axes.barh(peer, turn, height=0.62, color=_BLUE, alpha=0.35, zorder=2)
         bar: dict[str, Any] = {"color": _VERMILION, "hatch": "////", "edgecolor": "white"}
@@ -220,11 +222,9 @@ def _draw_members(axes: Axes, main: Outcome) -> None:
         if peer in gone:
             axes.plot(end, peer, marker="X", markersize=9, color=_INK, markeredgecolor="white", zorder=6)
             words = f"{gone[peer].verb} by {gone[peer].rule}: {gone[peer].reason}"
-            _name_end(
-                axes, peer, turn, end, main.plan.steps, f"{attack.name if attack else 'honest!'}, {words}"
-            )
+            _name_end(axes, peer, turn, end, steps, f"{attack.name if attack else 'honest!'}, {words}")
         elif attack:
-            _name_end(axes, peer, turn, end, main.plan.steps, f"{attack.name}, not banned")
+            _name_end(axes, peer, turn, end, steps, f"{attack.name}, not banned")
     axes.set_yticks(range(main.plan.peers), [f"peer-{peer}" for peer in range(main.plan.peers)], fontsize=11)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()

@@ -129,8 +129,9 @@ def _cost(main: Outcome, free: Outcome) -> Finding:
     cost = (free.accuracy or 0.0) - (main.accuracy or 0.0)
     last = max((gone.step for gone in main.expelled), default=main.plan.attack_start)
     text = f"so the attack cost {max(cost, 0.0):.3f} of accuracy"
-    if main.steps - last < RECOVERY_STEPS:
-        return Finding(f"{text}, {counted(main.steps - last, 'step')} after the last ban")
+    left = max(0, main.steps - last)  # the last ban may fall into a closing step
+    if left < RECOVERY_STEPS:
+        return Finding(f"{text}, {counted(left, 'step')} after the last ban")
     return Finding(f"{text} (at most {LOSS_GOAL} is expected)", round(cost, 6) <= LOSS_GOAL)
 
 

@@ -74,6 +74,7 @@ def end(play: dict, me: str, out: Path, failure: str | None, steps: int, gone: l
         "summary",
         digest=digest,
         steps=steps,
+        rounds=steps,
         failure=failure,
         bytes=sent,
         expelled=gone,

@@ -41,6 +41,7 @@ def summary_event(**changes: Any) -> Event:
     usual: dict[str, Any] = {
         "digest": "ab" * 32,
         "steps": 200,
+        "rounds": 200,
         "failure": None,
         "bytes": {"bulk": 400_000, "control": 20_000},
         "expelled": [],
@@ -99,6 +100,9 @@ def test_bytes_are_a_mean_over_honest_peers_and_their_steps() -> None:
     few = {PLAN.honest[0]: {"steps": 100, "bytes": {"bulk": 400_000, "control": 20_000}}}
     found = summary({Variant.BTARD: outcome(own=few)})["bytes_per_step"]
     assert found == {"bulk": 2400.0, "control": 120.0}  # four peers send 2000 and 100, one twice that
+    closed = {peer: {"rounds": 250} for peer in PLAN.honest}
+    found = summary({Variant.BTARD: outcome(own=closed)})["bytes_per_step"]
+    assert found == {"bulk": 2000.0, "control": 80.0}  # closing steps send control messages alone
 
 
 def test_digests_are_equal_only_if_every_honest_peer_has_the_same() -> None:

@@ -23,6 +23,7 @@ from tests.node.processes import Processes, listening
 
 PEERS = range(4)
 STEPS = 5
+CLOSING = 3  # one of four peers validates in the last step, so three contribute
 
 
 # -- a whole run ------------------------------------------------------------------------------------------
@@ -48,12 +49,13 @@ def test_all_finish_with_one_model(finished: tuple[RunFile, Processes]) -> None:
     summaries = [processes.events[peer][-1] for peer in PEERS]
     assert {summary["event"] for summary in summaries} == {"summary"}
     assert {summary["steps"] for summary in summaries} == {STEPS}
+    assert {summary["rounds"] for summary in summaries} == {STEPS + CLOSING}
     (digest,) = {summary["digest"] for summary in summaries}
     assert {processes.of(peer, "finished")[0]["digest"] for peer in PEERS} == {digest}
     assert [summary["expelled"] for summary in summaries] == [[]] * len(PEERS)
     for peer in PEERS:
         assert processes.errors(peer) == []
-        assert [entry["step"] for entry in processes.of(peer, "certified")] == [*range(STEPS + 1)]
+        assert [entry["step"] for entry in processes.of(peer, "certified")] == [*range(STEPS + CLOSING + 1)]
 
 
 @pytest.mark.shows("TRN-12")

@@ -36,7 +36,7 @@ def test_an_accuser_needs_more_than_a_judge(
     norms: list[float], length: float, tau: float, gradient_rtol: float
 ) -> None:
     margin = nu(norms, length, tau)
-    vote, accuse = (aggregate_tolerance(norms, length, tau, level) for level in Level)
+    vote, accuse = (aggregate_tolerance(norms, length, tau, level) for level in (Level.VOTE, Level.ACCUSE))
     assert 2 * margin <= vote
     assert vote + 2 * margin <= accuse * (1 + 1e-12)
     for low, high in zip(
@@ -47,7 +47,14 @@ def test_an_accuser_needs_more_than_a_judge(
         assert low <= high
         assert low < high or norms[0] < 1e-300
     levels = [gradient_tolerance(length, norms[0], tau, gradient_rtol, level) for level in Level]
-    assert all(low <= high for low, high in zip(*levels, strict=True))
+    assert all(low <= high <= highest for low, high, highest in zip(*levels, strict=True))
+
+
+@pytest.mark.shows("VER-20")
+@given(LENGTHS, RADII)
+def test_nobody_covers_what_it_need_not_accuse_of_by_far(norm: float, tau: float) -> None:
+    levels = [scalar_tolerance(norm, tau, level) for level in (Level.ACCUSE, Level.COVER)]
+    assert all(2 * high <= highest * (1 + 1e-12) + 1e-300 for high, highest in zip(*levels, strict=True))
 
 
 @pytest.mark.shows("TOL-2")

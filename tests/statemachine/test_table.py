@@ -80,7 +80,7 @@ def walked(world: Watched, peer: int) -> set[tuple[Phase, Phase]]:
 
 @pytest.mark.shows("STP-1")
 def test_runs_make_all_listed_moves_and_no_other() -> None:
-    end = world_of(4, 5, {3: byz.garbage(Enter, 7)})  # signs garbage when all is over
+    end = world_of(4, 6, {3: byz.garbage(Enter, 7)})  # signs garbage when all is over
     end.run(lambda: all(state.epoch == 1 and state.phase is Phase.DONE for state in end.states[:3]))
     worlds = [end, *(play(phase, 2) for phase in STEP_PHASES)]
     made = {move for world in worlds for peer in range(3) for move in walked(world, peer)}
