@@ -5,10 +5,10 @@
 Real peers with real arithmetic run in one process over the in-memory transport, in virtual time, on a model of
 d parameters for each d. Counted for each step, summed over all peers and divided by their number: the bodies of
 all control frames that a peer sends (phase messages, ENTER, pulls and what answers them), before framing and
-CURVE, each once per receiver; and the bytes of all objects that it serves. A step ends with its certificate, so
-hellos before step 1 and all after the last training step are left out. Which pulls are sent depends on delays, so
-here all links and computations have one fixed delay each; nobody cheats, and nothing is disputed. Validators begin
-in step 2 and contribute nothing, so step 1 sends a little more than the others.
+CURVE, each once per receiver; and the bytes of all objects that it serves. A step ends with its certificate,
+so hellos before step 1 and all after the last training step are left out. Which pulls are sent depends on
+delays, so here all links and computations have one fixed delay each; nobody cheats, and nothing is disputed.
+Validators begin in step 2 and contribute nothing, so step 1 sends a little more than the others.
 
 The exit status is 1 unless each step sends the same control bytes for all d, to the byte.
 """
