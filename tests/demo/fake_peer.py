@@ -48,7 +48,8 @@ def train(play: dict, me: str, out: Path, steps: int, every: int) -> int:
             signal.pause()
         for at, peer, rule, kind in play.get("expel", []):
             if at == step:
-                gone.append({"peer": peer, "step": at, "rule": rule, "kind": kind, "reason": f"broke {rule}"})
+                why = {"reason": f"broke {rule}", "applied": 0}
+                gone.append({"peer": peer, "step": at, "rule": rule, "kind": kind, **why})
                 say("expelled", **gone[-1])
                 say("roster", epoch=len(gone), roster=[])
         say("phase", epoch=len(gone), step=step, phase="COMMIT")

@@ -30,7 +30,7 @@ BANS = ((BAD, 60, "VER-4"), (FIRST, 64, "VER-1"), (SECOND, 81, "VER-1"))
 
 
 def gone(peer: int, step: int, rule: str = "VER-1", kind: str = "ban") -> dict[str, Any]:
-    return {"peer": peer, "step": step, "rule": rule, "kind": kind, "reason": "a reason"}
+    return {"peer": peer, "step": step, "rule": rule, "kind": kind, "reason": "a reason", "applied": 0}
 
 
 def flat(accuracy: float) -> list[list[float]]:
@@ -193,7 +193,20 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-fields = ["peer", "step", "rule", "kind", "reason", "loss", "accuracy", "missing", "epoch", "roster", "phase"]
+fields = [
+    "peer",
+    "step",
+    "rule",
+    "kind",
+    "reason",
+    "applied",
+    "loss",
+    "accuracy",
+    "missing",
+    "epoch",
+    "roster",
+    "phase",
+]
 fields += ["digest", "steps", "failure", "bytes", "expelled", "accuracies", "accuser", "accused"]
 names = [
     "waiting",
