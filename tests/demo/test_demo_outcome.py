@@ -97,7 +97,7 @@ def test_the_accuracy_is_the_mean_of_the_last_five_evaluations(values: list[floa
 
 
 def test_bytes_are_a_mean_over_honest_peers_and_their_steps() -> None:
-    few = {PLAN.honest[0]: {"steps": 100, "bytes": {"bulk": 400_000, "control": 20_000}}}
+    few = {PLAN.honest[0]: {"steps": 100, "rounds": 100, "bytes": {"bulk": 400_000, "control": 20_000}}}
     found = summary({Variant.BTARD: outcome(own=few)})["bytes_per_step"]
     assert found == {"bulk": 2400.0, "control": 120.0}  # four peers send 2000 and 100, one twice that
     closed = {peer: {"rounds": 250} for peer in PLAN.honest}
