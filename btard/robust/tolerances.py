@@ -143,7 +143,7 @@ def sum_threshold(norms: Sequence[float], aggregate_norm: float, tau: float) -> 
 def malformed_row(length: float, norm: float, tau: float) -> bool:
     """Whether a sketch row is longer than 4 min(tau, norm), as no honest one is (spec SKT-4).
 
-    Gain: a liar who covers a wrong aggregate outweighs the rows of four honest contributors, and accomplices
+    Gain: a liar who covers a wrong aggregate outweighs the rows of four honest contributors, and other cheats
     with wrong gradients one each. Where k liars among f cheats have 3 k + f >= h honest ones, that is any
     residual at all, and only the distances bound the harm (VER-8, BND-2; spec/45-bounds.md, lemma 4).
     """

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bounds.chances import Cast, expected_steps, quantile, survival, with_aborts
@@ -37,6 +37,7 @@ def test_a_lie_is_looked_at_with_the_stated_odds(cast: Cast) -> None:
     )
 
 
+@settings(max_examples=40, deadline=None)
 @given(byzantine=st.integers(1, 8), spare=st.integers(0, 9), validators=st.integers(1, 3))
 def test_a_liar_lasts_about_as_long_as_the_odds_say(byzantine: int, spare: int, validators: int) -> None:
     peers = max(2 * byzantine + 1 + validators + spare, 3 * validators)

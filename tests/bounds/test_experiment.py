@@ -8,7 +8,7 @@ from benchmarks.bounds.__main__ import main
 def test_the_experiment_prints_its_tables_and_draws_its_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["--out", str(tmp_path / "new"), "--keys", "40", "--runs", "40"])
+    main(["--out", str(tmp_path / "new"), "--keys", "20", "--runs", "40"])
     said = capsys.readouterr().out
     for table in (
         "verification 3",
