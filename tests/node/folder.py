@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -34,7 +35,17 @@ def digits_run(endpoints: Sequence[tuple[str, str]], steps: int) -> RunFile:
         name="test",
         seed=SEED,
         task=section,
-        parameters=Parameters(steps, dimension, 0.3, 1, (peers - 2) // 2, 1e-6, 4.0, 20),
+        parameters=Parameters(
+            steps=steps,
+            dimension=dimension,
+            tau=0.3,
+            validators=1,
+            f_max=(peers - 2) // 2,
+            gradient_clip=math.inf,
+            gradient_rtol=1e-6,
+            alarm_factor=4.0,
+            window=20,
+        ),
         timing=TIMING,
         evaluate_every=3,
         numerics="exact",
