@@ -106,7 +106,8 @@ def test_a_peer_does_not_sign_for_a_run_twice(
     _, processes = finished
     before = {path: path.read_bytes() for path in processes.out(0).glob("journal-*")}
     assert main(["peer", *processes.options(0, processes.folder / "run.toml")]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("btard: ")
     assert "is the journal of an earlier start" in line
     assert {path: path.read_bytes() for path in processes.out(0).glob("journal-*")} == before
 

@@ -103,8 +103,9 @@ class Link:
         return None
 
     def close(self, linger: int) -> None:
-        """Close both connections; control frames that are queued get `linger` milliseconds."""
-        self._control.close(linger)
+        """Close both connections; control frames that are queued get `linger` milliseconds, if they can go."""
+        hopeless = self._control.attempts.cause(time.monotonic()) is not None
+        self._control.close(0 if hopeless else linger)
         self._bulk.close(0)
 
     def _watch_control(self) -> Iterator[Delivery]:
