@@ -56,7 +56,6 @@ class ConsensusOptimizer(Optimizer, ABC):
     Parameters and gradients are float32 and dense. Each parameter group has options of its own.
     """
 
-    consensus: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Option]]
     """What a parameter group says beside its parameters."""
 
