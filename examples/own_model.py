@@ -4,6 +4,7 @@ import torch
 from sklearn.datasets import load_wine
 
 from btard.training.initial import initialise_
+from btard.training.optimizers import AdamW
 from btard.training.task import Task
 
 
@@ -22,7 +23,7 @@ class Wine(Task):
             torch.nn.Linear(13, hidden), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(hidden, 3)
         ).to(device)
         initialise_(self.model, seed)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.optimizer = AdamW(self.model.parameters(), lr=0.01)
 
     def loss(self, indices: torch.Tensor) -> torch.Tensor:
         """Return the mean loss on these training examples."""

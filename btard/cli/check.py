@@ -114,6 +114,8 @@ def _check_task(genesis: RunFile, folder: Path, device: str) -> list[str]:
     for name, value in asdict(numerics.fingerprint(task)).items():
         print(f"  {name.replace('_', ' '):16} {value}")
     print(f"  {'canary':16} {canary.hex()[:16]}")
+    equal = "on any hardware" if task.portable else "only where all of the above is equal, or the model drifts"
+    print(f"  {'optimizer':16} {type(task.optimizer).__name__}: equal updates {equal}")
     return list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
 
 

@@ -28,12 +28,13 @@ def set_deterministic(threads: int = 1) -> None:
     """Make torch repeat its own bits in this process, as far as it can (TRN-11).
 
     Call it before the first CUDA operation. It fixes the number of CPU threads, asks for deterministic
-    kernels, keeps cuDNN from choosing among algorithms by timing, and turns reduced precision off (TF32,
-    half-precision sums). An operation of a user's model that has no deterministic kernel is not refused:
-    torch warns, and a genesis with a tolerance is there for it.
+    kernels, keeps subnormal numbers, keeps cuDNN from choosing among algorithms by timing, and turns
+    reduced precision off (TF32, half-precision sums). An operation of a user's model that has no
+    deterministic kernel is not refused: torch warns, and a genesis with a tolerance is there for it.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)  # some libraries switch it on when they are loaded
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     torch.set_float32_matmul_precision("highest")

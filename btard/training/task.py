@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from btard.hashing import digest
 from btard.training.buffers import compute_statistics, kept_buffers
+from btard.training.optimizers import ConsensusOptimizer, ConsensusSchedule
 from btard.training.sampling import batch_indices, seeded_generators
 from btard.training.state import State, StateError, tensors_digest
 
@@ -36,7 +37,8 @@ class Task(ABC):
     model: nn.Module
     """Parameters that require no gradient are neither trained nor exchanged."""
     optimizer: Optimizer
-    """Any optimizer of `torch.optim` (or one like them) whose `step()` needs no closure."""
+    """One of `btard.training.optimizers`, with which peers on any hardware keep equal states, or any of
+    `torch.optim` (or one like them) whose `step()` needs no closure, for peers of one numerics class."""
     examples: int
     """The number of training examples; `loss` is given indices below it."""
     batch_size: int
@@ -61,6 +63,12 @@ class Task(ABC):
         if not self.data:
             raise ValueError(f"{type(self).__name__} names no data: set self.data or define data_digest()")
         return tensors_digest("data", {f"{i:08d}": tensor for i, tensor in enumerate(self.data)})
+
+    @property
+    def portable(self) -> bool:
+        """Whether `update` comes to the same state on any hardware (TRN-14, TRN-18)."""
+        schedule = self.scheduler is None or isinstance(self.scheduler, ConsensusSchedule)
+        return schedule and isinstance(self.optimizer, ConsensusOptimizer)
 
     # What peers exchange.
 

@@ -33,6 +33,7 @@ def test_a_node_that_is_ready(made: Path, capsys: pytest.CaptureFixture[str]) ->
     assert re.search(r"2 carol .*<- this peer", out)
     assert "carol is ready" in out
     assert re.search(r"canary +[0-9a-f]{16}", out)
+    assert re.search(r"optimizer +SGD: equal updates on any hardware", out)
     # m/n * (n - f)/(n - 1) with n = 4, m = 1, f = 1; and 3 contributors * 1e-6 * 0.3
     assert "0.25 a step" in out
     assert "9e-07 per part and step" in out

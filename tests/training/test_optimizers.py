@@ -16,7 +16,7 @@ from portable_steps import MAKERS, digests
 from toy_task import DEVICES, Toy, same_bits, seed, train
 
 from btard.training.digits import DigitsTask
-from btard.training.optimizers import LAMB, SGD, AdamW, ConsensusOptimizer
+from btard.training.optimizers import LAMB, SGD, AdamW, ConsensusOptimizer, ConsensusSchedule
 from btard.training.optimizers.arithmetic import power, root
 from btard.training.state import State, StateError
 
@@ -299,3 +299,15 @@ def test_options_out_of_range_are_refused(make, options):
 def test_digits_refuse_an_unknown_optimizer():
     with pytest.raises(ValueError, match="sgd, adamw, lamb"):
         DigitsTask(seed(0), optimizer="adam")
+
+
+@pytest.mark.shows("TRN-18")
+def test_a_task_says_whether_its_state_keeps_equal_bits_on_any_hardware():
+    task = Toy(MAKERS["adamw"])
+    assert task.portable
+    task.scheduler = ConsensusSchedule(task.optimizer, "linear", total=9)
+    assert task.portable
+    task.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(task.optimizer, 9)
+    assert not task.portable
+    assert not Toy(torch.optim.AdamW).portable
+    assert DigitsTask(seed(0)).portable

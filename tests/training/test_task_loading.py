@@ -100,7 +100,7 @@ def test_a_users_class_is_made_with_its_options_and_its_files_neighbours(folder)
         ),
         ("own/task.py:Line", {"fail": True}, "cannot be made: RuntimeError: first line second line"),
         ("digits", {"batch_size": 5000}, "batch_size is 5000; there are 1437 examples"),
-        ("digits", {"learning_rate": -1.0}, "cannot be made: ValueError: Invalid learning rate"),
+        ("digits", {"learning_rate": -1.0}, "cannot be made: ValueError: SGD: lr is -1.0"),
         ("digits", {"device": "cuda"}, "multiple values for keyword argument 'device'"),
         ("broken.py:Line", {}, "broken.py cannot be loaded: SyntaxError"),
         ("needy.py:Line", {}, "ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),

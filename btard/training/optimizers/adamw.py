@@ -6,15 +6,15 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from btard.training.optimizers.arithmetic import power, root
-from btard.training.optimizers.base import ConsensusOptimizer, chunks, finite, kept, limit
+from btard.training.optimizers.base import LIMIT, ConsensusOptimizer, chunks, finite, kept
 
-ADAM_RANGES = {
+ADAM_OPTIONS = {
     "lr": finite(0),
     "beta1": finite(0, 1),
     "beta2": finite(0, 1),
     "eps": finite(0),
     "weight_decay": finite(0),
-    "max_gradient_norm": limit,
+    "max_gradient_norm": LIMIT,
 }
 """The options of AdamW and LAMB."""
 
@@ -22,7 +22,7 @@ ADAM_RANGES = {
 class AdamW(ConsensusOptimizer):
     """What `torch.optim.AdamW` does, in consensus arithmetic (TRN-14)."""
 
-    ranges = ADAM_RANGES
+    options = ADAM_OPTIONS
 
     def __init__(
         self,

@@ -2,13 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import attrs
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT
 
 from btard.consensus import row_norm
 from btard.robust.arithmetic import consensus_norm
@@ -18,6 +18,29 @@ LARGEST = torch.finfo(torch.float32).max
 
 _CHUNK = 1 << 15
 """Entries that one sequence of operations works on: they stay in a cache, and torch starts no threads."""
+
+
+@attrs.frozen
+class Option:
+    """What values an option may have, and how to say so."""
+
+    fits: Callable[[Any], bool]
+    text: str
+
+
+def finite(low: float, high: float = 1e19) -> Option:
+    """Return an option that is a number in [low, high)."""
+    return Option(lambda value: _is_number(value) and low <= value < high, f"a number from {low} to {high:g}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+FLAG = Option(lambda value: isinstance(value, bool), "True or False")
+LIMIT = Option(
+    lambda value: value is None or (_is_number(value) and value > 0), "a positive number, or None for no limit"
+)
 
 
 class ConsensusOptimizer(Optimizer, ABC):
@@ -33,10 +56,8 @@ class ConsensusOptimizer(Optimizer, ABC):
     Parameters and gradients are float32 and dense. Each parameter group has options of its own.
     """
 
-    consensus: ClassVar[bool] = True
-
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        super().__init__(params, defaults)
+    options: ClassVar[Mapping[str, Option]]
+    """What a parameter group says beside its parameters."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with its own options.
@@ -45,14 +66,11 @@ class ConsensusOptimizer(Optimizer, ABC):
         """
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        problems = [f"{name} is {group[name]!r}" for name, fits in self.ranges.items() if not fits(group[name])]
-        if problems:
-            raise ValueError(f"{type(self).__name__}: {', '.join(problems)}, which is out of range")
+        for name, option in self.options.items():
+            if not option.fits(group[name]):
+                raise ValueError(f"{type(self).__name__}: {name} is {group[name]!r}; it must be {option.text}")
         if odd := {str(p.dtype) for p in group["params"] if p.dtype != torch.float32}:
             raise TypeError(f"{type(self).__name__} takes float32 parameters, not {', '.join(sorted(odd))}")
-
-    ranges: ClassVar[dict[str, Callable[[Any], bool]]]
-    """For each option, whether a value is in its range."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -96,17 +114,3 @@ def chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
     if tensors[0].device.type != "cpu" or not all(t.is_contiguous() for t in tensors):
         return [tensors]
     return list(zip(*(torch.split(t.view(-1), _CHUNK) for t in tensors), strict=True))
-
-
-def finite(low: float, high: float = 1e19) -> Callable[[Any], bool]:
-    """Return whether a value is a finite number in [low, high)."""
-    return lambda value: _is_number(value) and low <= value < high
-
-
-def limit(value: Any) -> bool:
-    """Return whether a value is a positive finite number, or None for no limit."""
-    return value is None or (_is_number(value) and 0 < value < math.inf)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from btard.robust.arithmetic import consensus_norm
-from btard.training.optimizers.adamw import ADAM_RANGES, adam_direction, moments
+from btard.training.optimizers.adamw import ADAM_OPTIONS, adam_direction, moments
 from btard.training.optimizers.base import LARGEST, ConsensusOptimizer, chunks
 
 
@@ -19,7 +19,7 @@ class LAMB(ConsensusOptimizer):
     `max_gradient_norm` of 1 it is the optimizer of the BTARD paper's ALBERT runs.
     """
 
-    ranges = ADAM_RANGES
+    options = ADAM_OPTIONS
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from btard.training.optimizers.base import ConsensusOptimizer, chunks, finite, kept, limit
+from btard.training.optimizers.base import FLAG, LIMIT, ConsensusOptimizer, chunks, finite, kept
 
 
 class SGD(ConsensusOptimizer):
@@ -14,12 +14,12 @@ class SGD(ConsensusOptimizer):
     With Nesterov momentum 0.9 and weight decay 5e-4 it is the optimizer of the BTARD paper's CIFAR-10 runs.
     """
 
-    ranges: ClassVar = {
+    options: ClassVar = {
         "lr": finite(0),
         "momentum": finite(0, 1),
         "weight_decay": finite(0),
-        "nesterov": lambda value: isinstance(value, bool),
-        "max_gradient_norm": limit,
+        "nesterov": FLAG,
+        "max_gradient_norm": LIMIT,
     }
 
     def __init__(
