@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from btard.attacks.byzantine import ByzantineBackend, ByzantinePeer
 from btard.attacks.names import AttackSpec, make_attack
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
@@ -27,7 +28,7 @@ from btard.training.loading import make_task
 from btard.training.numerics import checked_canary, fingerprint, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
-from btard_transports.interface import Endpoint
+from btard_transports.interface import MAX_FRAME, Endpoint
 from btard_transports.zmq_mesh import ZmqMesh
 
 
@@ -99,7 +100,8 @@ def _mesh(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh
         keys,
         bind_control=options.bind_control,
         bind_bulk=options.bind_bulk,
-        max_frame=max_frame(len(genesis.peers)),
+        # What a cheat sends is for the others to refuse.
+        max_frame=max_frame(len(genesis.peers)) if options.attack is None else MAX_FRAME,
         bulk_security="curve" if genesis.bulk_security == "curve" else "digest",
     )
 
@@ -125,7 +127,6 @@ def make_peer(
         sign=keys.sign,
         verify=verify,
     )
-    attack = make_attack(options.attack) if options.attack else None
     hello = Hello(
         version=version("btard"),
         run=genesis.run_id,
@@ -133,19 +134,20 @@ def make_peer(
         canary=checked_canary(task),
         numerics=attrs.asdict(numerics),
     )
-    backend = Backend(
-        task, genesis.parameters, genesis.evaluate_every, attack, lambda line: log("error", reason=line)
-    )
-    return Peer(
-        config=config,
-        host=host,
-        backend=backend,
-        journal=journal,
-        hello=hello,
-        differences=numerics.differences,
-        report=log,
-        wait_limit=options.wait,
-    )
+    numbers = (task, genesis.parameters, genesis.evaluate_every, lambda line: log("error", reason=line))
+    settings: dict[str, Any] = {
+        "config": config,
+        "host": host,
+        "journal": journal,
+        "hello": hello,
+        "differences": numerics.differences,
+        "report": log,
+        "wait_limit": options.wait,
+    }
+    if options.attack is None:
+        return Peer(backend=Backend(*numbers), **settings)
+    attack = make_attack(options.attack)
+    return ByzantinePeer(backend=ByzantineBackend(*numbers, attack=attack), attack=attack, **settings)
 
 
 def _summary(peer: Peer, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from attrs import define, evolve, field, frozen
 from zmq.utils import z85
 
-from btard.attacks.names import AttackSpec
+from btard.attacks.names import AttackSpec, parse
 from btard.genesis import PeerEntry, RunFile, TaskSection
 from btard.genesis_problems import problems
 from btard.hashing import digest
@@ -37,8 +37,6 @@ TIMING = Timing.derive(delta=100, delta_bulk=200, **dict.fromkeys(TIMES, 100))
 PATIENCE = 3600.0  # seconds of virtual time
 
 MakeTask = Callable[[], Task]
-Tamper = Callable[[cp.Request, cp.Result], cp.Result]
-"""What a liar makes of what its backend has computed."""
 
 
 def key(number: int) -> KeyPair:
@@ -104,13 +102,13 @@ class Applied:
 
 @define(eq=False)
 class Computer:
-    """A peer's backend, with seeded entropy; notes what is applied, and lets a liar lie."""
+    """A peer's backend, with seeded entropy; notes what is applied, and what is judged."""
 
     backend: Any
     entropy: random.Random
-    tamper: Tamper | None
     peer: Peer = field(init=False)
     applied: list[Applied] = field(factory=list)
+    judged: list[cp.Judge] = field(factory=list)
 
     @property
     def store(self) -> Any:
@@ -123,10 +121,12 @@ class Computer:
             assert record.aggregates == request.aggregates
             pieces = [self.backend.part(name) for name in request.aggregates]
             self.applied.append(Applied(record, torch.cat(pieces)))
+        if isinstance(request, cp.Judge):
+            self.judged.append(request)
         result = self.backend.compute(request)
         if isinstance(result, cp.Prepared):
             result = evolve(result, entropy=self.entropy.randbytes(128))
-        return result if self.tamper is None else self.tamper(request, result)
+        return result
 
     def progress(self, step: int) -> dict[str, float]:
         return self.backend.progress(step)
@@ -134,14 +134,13 @@ class Computer:
 
 @define(eq=False)
 class Cluster:
-    """`peers` peers of one run; `attacks` and `tampers` say who cheats."""
+    """`peers` peers of one run; `attacks` says who cheats, and how."""
 
     make_task: MakeTask = Toy
     peers: int = 5
     steps: int = 6
     seed: int = 0
     attacks: Mapping[int, str] = field(factory=dict)
-    tampers: Mapping[int, Tamper] = field(factory=dict)
     parameters: Mapping[str, Any] = field(factory=dict)
     latency: tuple[float, float] = (0.001, 0.01)  # seconds
     compute_time: float = 0.001
@@ -164,7 +163,7 @@ class Cluster:
         options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
         peer = make_peer(self.genesis, me, key(me), task, None, None, log, options)
         entropy = random.Random(f"{self.seed} {me}")
-        computer = Computer(peer.backend, entropy, self.tampers.get(me))
+        computer = Computer(peer.backend, entropy)
         computer.peer, peer.backend = peer, computer
         self.tasks.append(task)
         self.logs.append(log)
@@ -173,7 +172,7 @@ class Cluster:
 
     @cached_property
     def honest(self) -> list[int]:
-        return [peer for peer in range(self.peers) if peer not in {*self.attacks, *self.tampers}]
+        return [peer for peer in range(self.peers) if peer not in self.attacks]
 
     def begin(self, absent: Iterable[int] = ()) -> None:
         for me in sorted(set(range(self.peers)) - set(absent)):
@@ -251,9 +250,6 @@ class Cluster:
 
 
 def spec(text: str) -> AttackSpec:
-    """The attack `NAME@STEP`; NAME is built in, or a class in attacks.py beside this file."""
-    from btard.attacks.names import BUILT_IN, parse
-
-    name, _, rest = text.partition("@")
-    known = name if name in BUILT_IN else f"{Path(__file__).parent / 'attacks.py'}:{name}"
-    return parse(f"{known}@{rest}" if rest else known)
+    """The attack `NAME[@STEP][:OPTIONS]`; NAME is built in, or a class in attacks.py beside this file."""
+    own = text[0].isupper()
+    return parse(f"{Path(__file__).parent / 'attacks.py'}:{text}" if own else text)
