@@ -34,9 +34,9 @@ class FalseVote(Attack):
 
     def _turned(self, vote: Body) -> Body:
         assert isinstance(vote, Vote)
-        slot = phase_slot(self.state.epoch, vote.step, Phase.ACCUSE, vote.accuser)
+        slot = phase_slot(self.state.epoch, vote.step, Phase(vote.raised), vote.accuser)
         accusation = self.state.slots.get(slot)
         claim = claim_of(accusation) if accusation else None
         if claim is None or vote.guilty != vote.accuser:
-            return evolve(vote, guilty=vote.accuser)
+            return evolve(vote, guilty=vote.accuser, accomplices=())
         return evolve(vote, guilty=claim.accused)

@@ -27,4 +27,5 @@ class RandomDirection(Attack):
         number = int.from_bytes(digest("random direction", self.peer.config.run)[:7], "little")
         direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(number))
         scale = self.factor * gradient.norm().item() / direction.norm().item()
-        return direction * scale
+        scaled: torch.Tensor = direction * scale
+        return scaled

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from attrs import define, evolve, field, frozen
@@ -22,12 +22,14 @@ from btard.hashing import digest
 from btard.keys import KeyPair
 from btard.node.peer import Peer
 from btard.node.run import Options, make_peer
+from btard.node.store import ObjectStore
 from btard.robust.centered_clip import centered_clip
 from btard.robust.partition import bounds
 from btard.statemachine import compute as cp
 from btard.statemachine.checks import work_of
 from btard.statemachine.parameters import Parameters, Timing
 from btard.statemachine.state import Record
+from btard.training.backend import Backend
 from btard.training.task import Task
 from btard_transports.memory import MemoryNetwork
 from tests.training.toy_task import Toy
@@ -104,15 +106,19 @@ class Applied:
 class Computer:
     """A peer's backend, with seeded entropy; notes what is applied, and what is judged."""
 
-    backend: Any
+    backend: Backend
     entropy: random.Random
     peer: Peer = field(init=False)
     applied: list[Applied] = field(factory=list)
     judged: list[cp.Judge] = field(factory=list)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> ObjectStore:
         return self.backend.store
+
+    @property
+    def model_size(self) -> int:
+        return self.backend.model_size
 
     def compute(self, request: cp.Request) -> cp.Result:
         if isinstance(request, cp.Apply):
@@ -163,8 +169,8 @@ class Cluster:
         options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
         peer = make_peer(self.genesis, me, key(me), task, None, None, log, options)
         entropy = random.Random(f"{self.seed} {me}")
-        computer = Computer(peer.backend, entropy)
-        computer.peer, peer.backend = peer, computer
+        computer = Computer(cast(Backend, peer.backend), entropy)
+        computer.peer, peer.backend = peer, cast(Backend, computer)
         self.tasks.append(task)
         self.logs.append(log)
         self.nodes.append(peer)
@@ -188,9 +194,16 @@ class Cluster:
         """Begin, and go on until every honest peer is over."""
         return self._run(lambda peer: self.nodes[peer].over)
 
-    def run_until_expelled(self, count: int = 1) -> Cluster:
-        """Begin, and go on until every honest peer has seen so many others go."""
-        return self._run(lambda peer: self.nodes[peer].over or len(self.expelled(peer)) >= count)
+    def run_until_expelled(self, count: int = 1, further: int = 0) -> Cluster:
+        """Begin, and go on until every honest peer has seen so many others go, and for some steps more."""
+
+        def gone(peer: int) -> bool:
+            out = self.expelled(peer)
+            last = max((event["step"] for event in out), default=0)
+            many = len({event["peer"] for event in out}) >= count
+            return many and self.nodes[peer].state.model_step > last + further
+
+        return self._run(lambda peer: self.nodes[peer].over or gone(peer))
 
     def _run(self, until: Callable[[int], bool]) -> Cluster:
         self.begin()
