@@ -168,9 +168,10 @@ class RunState:
     def _expelled(self, member: Member, expulsion: Expulsion) -> None:
         if not 0 <= expulsion.peer < len(self.members):
             return
-        member.expelled.setdefault(expulsion.peer, expulsion)
-        if member.attack is None:
-            self.expelled.setdefault(expulsion.peer, expulsion)
+        for seen in (member.expelled, self.expelled) if member.attack is None else (member.expelled,):
+            # who fell silent is removed first, and may be banned by a report (spec VER-19)
+            if expulsion.peer not in seen or expulsion.kind == "ban":
+                seen[expulsion.peer] = expulsion
 
     def _trouble(self, member: Member, reason: str, ends: bool) -> None:
         if ends:
