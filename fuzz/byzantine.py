@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
+from btard.attacks.forging import NO_MESSAGE, Change, Forgery, forge, own_body, sign
 from btard.statemachine import effects as fx
-from btard.statemachine.config import Config
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -17,33 +17,18 @@ from btard.statemachine.messages import (
     Late,
     Reduce,
     Reveal,
-    SlotKey,
     Validate,
     Vote,
 )
-from btard.wire import encode_payload, make_envelope, signed_content
 from fuzz.world import Tamper, World
 
-Change = Callable[[Body], Body]
-
-
-def sign(config: Config, author: int, payload: bytes) -> Envelope:
-    """Sign any bytes with the key of ``config``."""
-    return make_envelope(author, payload, config.sign(signed_content(config.run, payload)))
-
-
-def forge(config: Config, epoch: int, body: Body) -> Envelope:
-    """Sign any message with the key of ``config``."""
-    return sign(config, config.me, encode_payload(epoch, body))
+__all__ = ["forge", "sign"]
 
 
 def _own(effect: fx.Effect, peer: int, kind: type[Body], step: int) -> Body | None:
     """Return the body of an own message of a kind from ``step`` on, if that is what is sent."""
-    if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
-        body = effect.frame.message.body
-        if effect.frame.author == peer and isinstance(body, kind) and getattr(body, "step", 0) >= step:
-            return body
-    return None
+    body = own_body(effect, peer, kind)
+    return body if body is not None and getattr(body, "step", 0) >= step else None
 
 
 def silent(kind: type[Body], step: int) -> Tamper:
@@ -88,7 +73,7 @@ def to_some(kind: type[Body], step: int, favoured: Iterable[int]) -> Tamper:
 def changed(kind: type[Body], step: int, change: Change, fooled: Iterable[int] | None = None) -> Tamper:
     """Send another message in place of the honest one: to all, or an equivocation to the fooled only."""
     chosen = None if fooled is None else set(fooled)
-    forged: dict[SlotKey, Envelope] = {}
+    forgeries: dict[int, Forgery] = {}
 
     def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         body = _own(effect, peer, kind, step)
@@ -96,9 +81,7 @@ def changed(kind: type[Body], step: int, change: Change, fooled: Iterable[int] |
             return (effect,)
         message = effect.frame.message
         assert message is not None
-        if message.slot not in forged:
-            forged[message.slot] = forge(world.configs[peer], message.epoch, change(body))
-        other = forged[message.slot]
+        other = forgeries.setdefault(peer, Forgery(world.configs[peer], change)).of(message)
         if chosen is None:
             return (evolve(effect, frame=other),)
         rest = tuple(p for p in effect.to if p not in chosen)
@@ -130,14 +113,14 @@ def garbage(kind: type[Body], step: int) -> Tamper:
 
     def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
         if isinstance(effect, fx.Send) and _own(effect, peer, kind, step):
-            return (evolve(effect, frame=sign(world.configs[peer], peer, b"\xa1\x00\x00")),)
+            return (evolve(effect, frame=sign(world.configs[peer], peer, NO_MESSAGE)),)
         return (effect,)
 
     return tamper
 
 
 def other_digest(body: Body) -> Body:
-    """Change something that no form forbids."""
+    """Change something in a phase message that no form forbids."""
     match body:
         case Commit():
             return evolve(body, sketch_commitment=bytes(32))

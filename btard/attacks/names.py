@@ -14,9 +14,66 @@ from btard.errors import BtardError
 if TYPE_CHECKING:
     from btard.attacks.base import Attack
 
+
+@frozen
+class BuiltIn:
+    """An attack of this package: where it is, what it does, and the options that it takes."""
+
+    module: str
+    class_name: str
+    does: str
+    numbers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of all options."""
+        return (*self.numbers, *self.texts)
+
+
+def _here(module: str, *rest: Any, **more: Any) -> BuiltIn:
+    return BuiltIn(f"btard.attacks.{module}", *rest, **more)
+
+
 BUILT_IN: Final = {
-    "sign_flip": ("btard.attacks.sign_flip", "SignFlip"),
-    "bad_aggregate": ("btard.attacks.bad_aggregate", "BadAggregate"),
+    "alie": _here("hidden", "Alie", "mean plus z deviations of the others' gradients", numbers=("z",)),
+    "bad_aggregate": _here("bad_aggregate", "BadAggregate", "shifts its part of the aggregate", ("shift",)),
+    "bad_scalars": _here("scalars", "BadScalars", "broadcasts wrong sketches of its gradient", ("factor",)),
+    "bad_sketch": _here(
+        "covered", "BadSketch", "shifts its aggregate, covers it by its own scalars", ("shift",)
+    ),
+    "bad_sketch_pair": _here(
+        "covered",
+        "BadSketchPair",
+        "shifts its aggregate, a colluder covers it (partner=1+4)",
+        numbers=("shift",),
+        texts=("partner",),
+    ),
+    "delayed_gradient": _here(
+        "stale", "DelayedGradient", "gradient at the model of some steps ago", ("steps",)
+    ),
+    "equivocate": _here(
+        "equivocate", "Equivocate", "signs two messages for one slot (phase=reveal)", texts=("phase",)
+    ),
+    "false_vote": _here("false_vote", "FalseVote", "votes against what it finds"),
+    "garbage": _here("junk", "Garbage", "bytes without meaning (kind=signed, frames)", texts=("kind",)),
+    "ipm": _here("hidden", "Ipm", "-epsilon times the mean of the others' gradients", ("epsilon",)),
+    "label_flip": _here("label_flip", "LabelFlip", "gradient for the labels classes - 1 - y"),
+    "lazy": _here("stale", "Lazy", "its own gradient of some steps ago", ("steps",)),
+    "lazy_validator": _here("scalars", "LazyValidator", "makes up what a validator has to compute"),
+    "nan": _here("nan", "Nan", "a gradient with NaN and infinity in it"),
+    "oversize": _here(
+        "junk", "Oversize", "more than is admitted (kind=frame, message, object)", texts=("kind",)
+    ),
+    "random_direction": _here(
+        "random_direction", "RandomDirection", "1000 times its gradient's length, a common way", ("factor",)
+    ),
+    "sign_flip": _here("sign_flip", "SignFlip", "its gradient times -1000", ("factor",)),
+    "slander": _here("slander", "Slander", "false claims (kind=gradient, scalars, ...)", texts=("kind",)),
+    "vanish": _here("silence", "Vanish", "sign_flip, and silent when drawn as a target", ("factor",)),
+    "withhold_reveal": _here(
+        "silence", "WithholdReveal", "does not open its random value (phase=reveal, accuse)", texts=("phase",)
+    ),
 }
 
 
@@ -30,17 +87,31 @@ class AttackSpec:
 
     name: str
     from_step: int
-    options: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
 
     def __str__(self) -> str:
-        options = ",".join(f"{key}={value:g}" for key, value in self.options)
+        options = ",".join(f"{key}={_printed(value)}" for key, value in self.options)
         return f"{self.name}@{self.from_step}" + (f":{options}" if options else "")
+
+
+def _printed(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.17g}"
+
+
+def catalogue() -> str:
+    """Return a line for each attack: its name, its options, and what it does."""
+    heads = {
+        name: name + (f":{'=,'.join(found.options)}=" if found.options else "")
+        for name, found in BUILT_IN.items()
+    }
+    width = max(map(len, heads.values()))
+    return "\n".join(f"  {heads[name]:{width}}  {found.does}" for name, found in BUILT_IN.items())
 
 
 def parse(text: str, from_step: int = 1) -> AttackSpec:
     """Return what ``NAME[@STEP][:KEY=VALUE,...]`` says; ``from_step`` holds where no step is given.
 
-    Raises AttackError, in one line, for unknown names and for what is no step or number.
+    Raises AttackError, in one line, for unknown names and options and for what is no step or number.
     """
     source, file_colon, rest = text.partition(".py:")
     if file_colon:
@@ -57,15 +128,29 @@ def parse(text: str, from_step: int = 1) -> AttackSpec:
         if not step.isdecimal() or len(step) > 9 or int(step) < 1:
             raise AttackError(f"attack '{text}': the step after @ must be a number from 1 on")
         from_step = int(step)
-    return AttackSpec(name, from_step, tuple(_option(text, pair) for pair in options.split(",") if pair))
+    found = tuple(_option(text, pair) for pair in options.split(",") if pair)
+    for key, value in found if name in BUILT_IN else ():
+        _check_option(text, name, key, value)
+    return AttackSpec(name, from_step, found)
 
 
-def _option(text: str, pair: str) -> tuple[str, float]:
+def _option(text: str, pair: str) -> tuple[str, float | str]:
     key, _, value = pair.partition("=")
+    if not key or not value:
+        raise AttackError(f"attack '{text}': option '{pair}' is not KEY=VALUE")
     try:
         return key, float(value)
     except ValueError:
-        raise AttackError(f"attack '{text}': option '{pair}' is not KEY=NUMBER") from None
+        return key, value
+
+
+def _check_option(text: str, name: str, key: str, value: float | str) -> None:
+    known = BUILT_IN[name]
+    if key not in known.options:
+        takes = f"takes {', '.join(known.options)}" if known.options else "takes none"
+        raise AttackError(f"attack '{text}': no option is called '{key}'; {name} {takes}")
+    if key in known.numbers and isinstance(value, str):
+        raise AttackError(f"attack '{text}': {key} is a number, not '{value}'")
 
 
 def make_attack(spec: AttackSpec) -> Attack:
@@ -80,8 +165,8 @@ def make_attack(spec: AttackSpec) -> Attack:
 
 def _load(name: str) -> Any:
     if name in BUILT_IN:
-        module, class_name = BUILT_IN[name]
-        return getattr(importlib.import_module(module), class_name)
+        built_in = BUILT_IN[name]
+        return getattr(importlib.import_module(built_in.module), built_in.class_name)
     path, _, class_name = name.rpartition(":")
     if not Path(path).is_file():
         raise AttackError(f"attack '{name}': there is no file {path}")

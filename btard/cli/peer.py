@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from btard.attacks.names import AttackError, AttackSpec, parse
+from btard.attacks.names import AttackError, AttackSpec, catalogue, parse
 from btard.cli.options import add_option, add_switch
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ Take part in a run: wait for the other peers of the run file, train with them, a
 It says whom it waits for, and stops with one line that says what to do where it cannot go on. Events go to
 OUT/events.jsonl, what it signs to a journal there, the trained model to OUT/model.safetensors.
 """
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
   btard peer --run run.toml --key alice.key --out alice
   btard peer --run run.toml --key alice.key --out alice --bind-control tcp://0.0.0.0:7000 --bind-bulk tcp://0.0.0.0:7001
   btard peer --run run.toml --key mallory.key --out mallory --attack sign_flip@60     (to see it banned)
+
+attacks (README.md says how each is caught):
+{catalogue()}
 """
 
 

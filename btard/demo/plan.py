@@ -125,7 +125,7 @@ def make_plan(
     for spec in specs:
         if spec.from_step > steps:
             raise BtardError(f"--attack {spec}: it would begin after the last step, {steps}")
-    cheats = sorted(_shuffled(peers, seed)[: len(specs)])
+    cheats = sorted(shuffled(peers, seed)[: len(specs)])
     plan = Plan(peers, steps, seed, dict(zip(cheats, specs, strict=True)), tau, validators)
     for problem in plan.parameters(Variant.BTARD, dimension=peers).problems(peers):
         raise BtardError(problem)
@@ -144,7 +144,7 @@ def _check_room(peers: int, validators: int, attackers: int) -> None:
         )
 
 
-def _shuffled(peers: int, seed: int) -> list[int]:
+def shuffled(peers: int, seed: int) -> list[int]:
     """Return the peer indices in an order that depends on the seed alone."""
 
     def place(peer: int) -> bytes:

@@ -57,20 +57,28 @@ def give(
     outcomes: dict[Variant, Outcome] = {}
     for number, variant in enumerate(variants, 1):
         state = RunState.begin(plan, variant, number, len(variants), time.monotonic())
-        outcomes[variant] = _run(state, folder / variant.value, task, screen, command, stall_seconds)
+        outcomes[variant] = run_variant(
+            state, folder / variant.value, task, screen.watch(state), command, stall_seconds
+        )
         screen.closing_run(outcomes[variant])
         _keep(folder, outcomes)
     screen.verdict(findings(outcomes), folder, _draw(folder, outcomes))
     return outcomes
 
 
-def _run(
-    state: RunState, folder: Path, task: TaskIdentity, screen: Screen, command: Command, stall_seconds: float
+def run_variant(
+    state: RunState,
+    folder: Path,
+    task: TaskIdentity,
+    watching: AbstractContextManager[Callable[[], None]],
+    command: Command = peer_command,
+    stall_seconds: float = STALL_SECONDS,
 ) -> Outcome:
+    """Run one variant of a plan in a new folder, and return what came of it; raises what `give` raises."""
     # the addresses stay reserved until the peers have ended
     with free_endpoints(state.plan.peers) as endpoints:
         run, launches = prepare_run(folder, state.plan, state.variant, task, endpoints)
-        with screen.watch(state) as refresh:
+        with watching as refresh:
             supervise(state, launches, refresh, command, stall_seconds)
     return outcome_of(state, run.run_id.hex(), state.now - state.began)
 

@@ -168,10 +168,10 @@ class RunState:
     def _expelled(self, member: Member, expulsion: Expulsion) -> None:
         if not 0 <= expulsion.peer < len(self.members):
             return
-        # Who was removed may be banned afterwards, by votes on a report.
-        member.expelled[expulsion.peer] = expulsion
-        if member.attack is None and (expulsion.kind == "ban" or expulsion.peer not in self.expelled):
-            self.expelled[expulsion.peer] = expulsion
+        for seen in (member.expelled, self.expelled) if member.attack is None else (member.expelled,):
+            # who fell silent is removed first, and may be banned by a report (spec VER-19)
+            if expulsion.peer not in seen or expulsion.kind == "ban":
+                seen[expulsion.peer] = expulsion
 
     def _trouble(self, member: Member, reason: str, ends: bool) -> None:
         if ends:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import structlog
 
+from btard.attacks.byzantine import ByzantineBackend, ByzantinePeer
 from btard.attacks.names import AttackSpec, make_attack
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
@@ -32,7 +33,7 @@ from btard.training.loading import make_task
 from btard.training.numerics import checked_canary, fingerprint, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
-from btard_transports.interface import Endpoint
+from btard_transports.interface import MAX_FRAME, Endpoint
 from btard_transports.zmq_mesh import ZmqMesh
 
 
@@ -134,7 +135,8 @@ def _mesh(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh
         keys,
         bind_control=options.bind_control,
         bind_bulk=options.bind_bulk,
-        max_frame=max_frame(len(genesis.peers)),
+        # What a cheat sends is for the others to refuse.
+        max_frame=max_frame(len(genesis.peers)) if options.attack is None else MAX_FRAME,
         bulk_security="curve" if genesis.bulk_security == "curve" else "digest",
     )
 
@@ -160,7 +162,6 @@ def make_peer(
         sign=keys.sign,
         verify=verify,
     )
-    attack = make_attack(options.attack) if options.attack else None
     hello = Hello(
         version=version("btard"),
         run=genesis.run_id,
@@ -169,19 +170,20 @@ def make_peer(
         numerics=attrs.asdict(numerics),
         start=os.urandom(8),
     )
-    backend = Backend(
-        task, genesis.parameters, genesis.evaluate_every, attack, lambda line: log("error", reason=line)
-    )
-    return Peer(
-        config=config,
-        host=host,
-        backend=backend,
-        journal=journal,
-        hello=hello,
-        differences=numerics.differences,
-        report=log,
-        wait_limit=options.wait,
-    )
+    numbers = (task, genesis.parameters, genesis.evaluate_every, lambda line: log("error", reason=line))
+    settings: dict[str, Any] = {
+        "config": config,
+        "host": host,
+        "journal": journal,
+        "hello": hello,
+        "differences": numerics.differences,
+        "report": log,
+        "wait_limit": options.wait,
+    }
+    if options.attack is None:
+        return Peer(backend=Backend(*numbers), **settings)
+    attack = make_attack(options.attack)
+    return ByzantinePeer(backend=ByzantineBackend(*numbers, attack=attack), attack=attack, **settings)
 
 
 def _summary(peer: Peer, steps: int, mesh: ZmqMesh, log: EventLog) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The numeric backend of a peer: gradients, aggregates, sketches and checks, on CPU or GPU.
 
-It answers the state machine's requests and decides nothing. Vectors live in the store by digest; a Byzantine
-peer's `Attack` may replace its own before they are committed to.
+It answers the state machine's requests and decides nothing. Vectors live in the store by digest.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Callable
 
 import torch
 
-from btard.attacks.base import Attack
 from btard.node.store import ObjectStore
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.centered_clip import centered_clip
@@ -37,14 +35,12 @@ class Backend:
         task: Task,
         parameters: Parameters,
         evaluate_every: int,
-        attack: Attack | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.store = ObjectStore()
         self.task = task
         self.parameters = parameters
         self.evaluate_every = evaluate_every
-        self._attack = attack or Attack()
         self._warn = warn
         self.model_size = (
             task.model_size()
@@ -82,8 +78,6 @@ class Backend:
         parts: tuple[Digest, ...] = ()
         if request.own is not None:
             vector = self._honest_gradient(request.own)
-            if self._attack.active(request.step):
-                vector = self._attack.gradient(request.step, vector)
             parts = tuple(
                 self.store.add(piece.contiguous(), request.step)
                 for piece in self.split(vector, request.own.parts)
@@ -104,10 +98,7 @@ class Backend:
 
     def _aggregate(self, request: cp.Aggregate) -> cp.Aggregated:
         vectors = [self.part(name) for name in request.objects]
-        aggregate = centered_clip(vectors, self.parameters.tau)
-        if self._attack.active(request.step):
-            aggregate = self._attack.aggregate(request.step, aggregate)
-        return cp.Aggregated(self.store.add(aggregate, request.step))
+        return cp.Aggregated(self.store.add(centered_clip(vectors, self.parameters.tau), request.step))
 
     def _sketch(self, request: cp.Sketch) -> cp.Sketched:
         aggregates = [self.part(name) for name in request.aggregates]

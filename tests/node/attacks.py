@@ -9,17 +9,6 @@ import torch
 from btard.attacks.base import Attack
 
 
-class NotANumber(Attack):
-    """Commits to one NaN and one infinity, in two parts: it aggregates no more than one of them itself."""
-
-    name = "not_a_number"
-
-    def gradient(self, step: int, gradient: torch.Tensor) -> torch.Tensor:
-        spoilt = gradient.clone()
-        spoilt[0], spoilt[-1] = math.nan, math.inf
-        return spoilt
-
-
 class Everything(Attack):
     """An aggregate of one value alone; derive, and say which."""
 

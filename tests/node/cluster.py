@@ -10,25 +10,27 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from attrs import define, evolve, field, frozen
 from zmq.utils import z85
 
-from btard.attacks.names import AttackSpec
+from btard.attacks.names import AttackSpec, parse
 from btard.genesis import PeerEntry, RunFile, TaskSection
 from btard.genesis_problems import problems
 from btard.hashing import digest
 from btard.keys import KeyPair
 from btard.node.peer import Peer
 from btard.node.run import Options, make_peer
+from btard.node.store import ObjectStore
 from btard.robust.centered_clip import centered_clip
 from btard.robust.partition import bounds
 from btard.statemachine import compute as cp
 from btard.statemachine.checks import work_of
 from btard.statemachine.parameters import Parameters, Timing
 from btard.statemachine.state import Record
+from btard.training.backend import Backend
 from btard.training.task import Task
 from btard_transports.memory import MemoryNetwork
 from tests.training.toy_task import Toy
@@ -38,8 +40,6 @@ TIMING = Timing.derive(delta=100, delta_bulk=200, **dict.fromkeys(TIMES, 100))
 PATIENCE = 3600.0  # seconds of virtual time
 
 MakeTask = Callable[[], Task]
-Tamper = Callable[[cp.Request, cp.Result], cp.Result]
-"""What a liar makes of what its backend has computed."""
 
 
 def key(number: int) -> KeyPair:
@@ -106,16 +106,16 @@ class Applied:
 
 @define(eq=False)
 class Computer:
-    """A peer's backend, with seeded entropy; notes what is applied, and lets a liar lie."""
+    """A peer's backend, with seeded entropy; notes what is applied, and what is judged."""
 
-    backend: Any
+    backend: Backend
     entropy: random.Random
-    tamper: Tamper | None
     peer: Peer = field(init=False)
     applied: list[Applied] = field(factory=list)
+    judged: list[cp.Judge] = field(factory=list)
 
     @property
-    def store(self) -> Any:
+    def store(self) -> ObjectStore:
         return self.backend.store
 
     @property
@@ -129,10 +129,12 @@ class Computer:
             assert record.aggregates == request.aggregates
             pieces = [self.backend.part(name) for name in request.aggregates]
             self.applied.append(Applied(record, torch.cat(pieces)))
+        if isinstance(request, cp.Judge):
+            self.judged.append(request)
         result = self.backend.compute(request)
         if isinstance(result, cp.Prepared):
             result = evolve(result, entropy=self.entropy.randbytes(128))
-        return result if self.tamper is None else self.tamper(request, result)
+        return result
 
     def progress(self, step: int) -> dict[str, float]:
         return self.backend.progress(step)
@@ -140,14 +142,13 @@ class Computer:
 
 @define(eq=False)
 class Cluster:
-    """`peers` peers of one run; `attacks` and `tampers` say who cheats."""
+    """`peers` peers of one run; `attacks` says who cheats, and how."""
 
     make_task: MakeTask = Toy
     peers: int = 5
     steps: int = 6
     seed: int = 0
     attacks: Mapping[int, str] = field(factory=dict)
-    tampers: Mapping[int, Tamper] = field(factory=dict)
     parameters: Mapping[str, Any] = field(factory=dict)
     latency: tuple[float, float] = (0.001, 0.01)  # seconds
     compute_time: float = 0.001
@@ -170,8 +171,8 @@ class Cluster:
         options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
         peer = make_peer(self.genesis, me, key(me), task, None, None, log, options)
         entropy = random.Random(f"{self.seed} {me}")
-        computer = Computer(peer.backend, entropy, self.tampers.get(me))
-        computer.peer, peer.backend = peer, computer
+        computer = Computer(cast(Backend, peer.backend), entropy)
+        computer.peer, peer.backend = peer, cast(Backend, computer)
         self.tasks.append(task)
         self.logs.append(log)
         self.nodes.append(peer)
@@ -179,7 +180,7 @@ class Cluster:
 
     @cached_property
     def honest(self) -> list[int]:
-        return [peer for peer in range(self.peers) if peer not in {*self.attacks, *self.tampers}]
+        return [peer for peer in range(self.peers) if peer not in self.attacks]
 
     def begin(self, absent: Iterable[int] = ()) -> None:
         for me in sorted(set(range(self.peers)) - set(absent)):
@@ -195,9 +196,16 @@ class Cluster:
         """Begin, and go on until every honest peer is over."""
         return self._run(lambda peer: self.nodes[peer].over)
 
-    def run_until_expelled(self, count: int = 1) -> Cluster:
-        """Begin, and go on until every honest peer has seen so many others go."""
-        return self._run(lambda peer: self.nodes[peer].over or len(self.expelled(peer)) >= count)
+    def run_until_expelled(self, count: int = 1, further: int = 0) -> Cluster:
+        """Begin, and go on until every honest peer has seen so many others go, and for some steps more."""
+
+        def gone(peer: int) -> bool:
+            out = self.expelled(peer)
+            last = max((event["step"] for event in out), default=0)
+            many = len({event["peer"] for event in out}) >= count
+            return many and self.nodes[peer].state.model_step > last + further
+
+        return self._run(lambda peer: self.nodes[peer].over or gone(peer))
 
     def _run(self, until: Callable[[int], bool]) -> Cluster:
         self.begin()
@@ -257,9 +265,6 @@ class Cluster:
 
 
 def spec(text: str) -> AttackSpec:
-    """The attack `NAME@STEP`; NAME is built in, or a class in attacks.py beside this file."""
-    from btard.attacks.names import BUILT_IN, parse
-
-    name, _, rest = text.partition("@")
-    known = name if name in BUILT_IN else f"{Path(__file__).parent / 'attacks.py'}:{name}"
-    return parse(f"{known}@{rest}" if rest else known)
+    """The attack `NAME[@STEP][:OPTIONS]`; NAME is built in, or a class in attacks.py beside this file."""
+    own = text[0].isupper()
+    return parse(f"{Path(__file__).parent / 'attacks.py'}:{text}" if own else text)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from toy_task import DEVICES, Toy, same_bits, seed
 
 from btard.attacks.base import Attack
+from btard.attacks.byzantine import ByzantineBackend
 from btard.hashing import digest
 from btard.robust.centered_clip import centered_clip
 from btard.robust.partition import bounds
@@ -47,7 +48,10 @@ def parameters(**changes: Any) -> Parameters:
 def backend(task: Toy | None = None, attack: Attack | None = None, **changes: Any) -> Backend:
     torch.set_num_threads(1)
     task = task or Toy()
-    return Backend(task, parameters(dimension=task.dimension, **changes), evaluate_every=2, attack=attack)
+    values = parameters(dimension=task.dimension, **changes)
+    if attack is None:
+        return Backend(task, values, evaluate_every=2)
+    return ByzantineBackend(task, values, evaluate_every=2, attack=attack)
 
 
 def work(peer: int, step: int = 1) -> cp.Work:

@@ -1,0 +1,56 @@
+"""The node of a Byzantine peer: the honest one, with an `Attack` between its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from attrs import define, field
+
+from btard.attacks.base import Attack
+from btard.node.peer import Peer
+from btard.statemachine import compute as cp
+from btard.statemachine import effects as fx
+from btard.training.backend import Backend
+
+
+class ByzantineBackend(Backend):
+    """Computes what is right, and lets the attack replace it."""
+
+    def __init__(self, *settings: Any, attack: Attack, **more: Any) -> None:
+        super().__init__(*settings, **more)
+        self._attack = attack
+        attack.backend = self
+
+    def compute(self, request: cp.Request) -> cp.Result:
+        """Return what the attack makes of the result."""
+        result = super().compute(request)
+        if self._attack.active(request.step):
+            match request, result:
+                case cp.Prepare(own=cp.Work()), cp.Prepared():
+                    result = self._contribution(request.step, result)
+                case cp.Aggregate(), cp.Aggregated():
+                    aggregate = self._attack.aggregate(request.step, self.store.vector(result.digest))
+                    result = cp.Aggregated(self.store.add(aggregate, request.step))
+        return self._attack.computed(request, result)
+
+    def _contribution(self, step: int, honest: cp.Prepared) -> cp.Prepared:
+        vector = self._attack.gradient(step, torch.cat([self.store.vector(name) for name in honest.parts]))
+        pieces = self.split(vector, len(honest.parts))
+        return cp.Prepared(tuple(self.store.add(piece, step) for piece in pieces), honest.entropy)
+
+
+@define(eq=False)
+class ByzantinePeer(Peer):
+    """Lets the attack replace what the state machine wants to be done."""
+
+    attack: Attack = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.attack.meet(self)
+
+    def _perform(self, effect: fx.Effect) -> None:
+        lying = self.attack.active(self.state.at.number)
+        for done in self.attack.performed(effect) if lying else (effect,):
+            super()._perform(done)

@@ -1,0 +1,120 @@
+"""What becomes of each attack: by which rule it is caught, and within how many steps, or why it does no harm.
+
+Without torch, so that commands can print it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from attrs import frozen
+
+from btard.odds import odds_of_a_look, steps_to_find
+
+MISS: Final = 1e-4
+"""Odds that an attacker is not caught within the stated number of steps."""
+
+
+class When(Enum):
+    """What it takes to catch an attacker; the value says it in words."""
+
+    AT_ONCE = "in the first step in which it contributes"
+    TARGET = "in the step after, when an honest validator is drawn for it"
+    VALIDATOR = "when it is drawn as a validator itself"
+    AGGREGATOR = "when it aggregated what another's target contributed"
+    NEVER = "never: it does no harm"
+
+
+@frozen
+class Case:
+    """One attack with its options, and what is to come of it.
+
+    ``{partners}`` in ``attack`` stands for the other attackers. ``least`` is how many attackers it takes;
+    ``spares`` how many of them may keep their place, since alone they can do nothing.
+    """
+
+    attack: str
+    when: When
+    rules: tuple[str, ...] = ()
+    kind: str = "ban"
+    why: str = ""  # where it does no harm
+    least: int = 1
+    spares: int = 0
+
+    @property
+    def name(self) -> str:
+        """The attack's name, without options."""
+        return self.attack.partition(":")[0]
+
+    @property
+    def provable(self) -> bool:
+        """Whether nothing wrong is ever applied: it is found out within the step, or harms none."""
+        return self.when is not When.TARGET
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return how many attackers there are in the runs that try it, among 8 peers."""
+        return (max(1, self.least), 3)
+
+    def texts(self, cheats: tuple[int, ...], step: int) -> Mapping[int, str]:
+        """Return the attack of each of these peers, from ``step`` on, as `names.parse` reads it."""
+        head, colon, options = self.attack.partition(":")
+        return {
+            cheat: f"{head}@{step}{colon}{options}".replace(
+                "{partners}", "+".join(str(peer) for peer in cheats if peer != cheat)
+            )
+            for cheat in cheats
+        }
+
+    def within(self, peers: int, validators: int, attackers: int) -> int:
+        """Return within how many steps after its first each attacker is caught, but for odds of `MISS`."""
+        match self.when:
+            case When.TARGET:
+                # The step that chance picks, and the step after, in which it is looked at.
+                return 1 + steps_to_find(odds_of_a_look(peers, validators, attackers), MISS)
+            case When.VALIDATOR:
+                return steps_to_find(validators / peers, MISS)
+            case When.AGGREGATOR:
+                return steps_to_find((peers - 2) / peers, MISS)
+        return 1  # a validator of one step contributes to the next
+
+
+_GRADIENTS = ("sign_flip", "random_direction", "label_flip", "delayed_gradient", "lazy", "ipm", "alie")
+
+CASES: Final = (
+    *(Case(name, When.TARGET, ("VER-1",)) for name in _GRADIENTS),
+    Case("vanish", When.TARGET, ("VER-1", "STP-3"), kind="ban or remove"),
+    Case("nan", When.AT_ONCE, ("VER-3",)),
+    Case("bad_aggregate", When.AT_ONCE, ("VER-4",)),
+    Case("bad_scalars", When.AT_ONCE, ("VER-2",)),
+    # A large shift is alarming by itself (VER-8): then all see the aggregate at once.
+    Case("bad_sketch", When.TARGET, ("VER-1", "VER-4")),
+    Case("bad_sketch:shift=0.01", When.TARGET, ("VER-1",)),
+    Case(
+        "bad_sketch_pair:partner={partners},shift=0.01",
+        When.TARGET,
+        ("VER-1", "VER-18"),
+        least=2,
+        spares=1,
+    ),
+    Case("lazy_validator", When.VALIDATOR, ("VER-5",)),
+    Case("slander:kind=gradient", When.VALIDATOR, ("VER-6",)),
+    Case("slander:kind=validator", When.AGGREGATOR, ("VER-6",)),
+    Case("slander:kind=scalars", When.AT_ONCE, ("VER-6",)),
+    Case("slander:kind=nonfinite", When.AT_ONCE, ("VER-6",)),
+    Case("slander:kind=aggregate", When.AT_ONCE, ("VER-2", "VER-6")),
+    *(
+        Case(f"equivocate:phase={phase}", When.AT_ONCE, ("MSG-5",))
+        for phase in ("commit", "reduce", "reveal", "validate", "accuse")
+    ),
+    Case("garbage:kind=signed", When.AT_ONCE, ("MSG-3",)),
+    Case("garbage:kind=frames", When.NEVER, why="unsigned bytes are dropped and counted (NET-7)"),
+    Case("withhold_reveal:phase=reveal", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_reveal:phase=accuse", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("oversize:kind=message", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("oversize:kind=object", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("oversize:kind=frame", When.NEVER, ("STP-3",), why="dropped unread (MSG-4), its link with it"),
+    Case("false_vote", When.NEVER, why="a verdict takes the votes of more than half of the members (AGR-9)"),
+)
+"""Every attack of this package, in all its forms."""
