@@ -42,6 +42,7 @@ class Gathering:
     _begun: float = 0.0
     _known: dict[int, Hello] = field(factory=dict)
     _mismatches: dict[int, set[str]] = field(factory=dict)
+    _joined: set[int] = field(factory=set)  # whose first fitting hello was told
     _wrong: dict[int, str] = field(factory=dict)  # what did not match in the last hello
     _starts: dict[int, tuple[bytes, bytes | None]] = field(factory=dict)  # the processes heard of last
     _twins: dict[int, float] = field(factory=dict)  # when two processes were last heard of
@@ -102,10 +103,11 @@ class Gathering:
             self._mismatch(sender, reason)
             return False
         self._wrong.pop(sender, None)
-        if sender not in self._known:
-            self._known[sender] = hello
+        self._known[sender] = hello
+        if sender not in self._joined:  # once: a peer may change its mind for ever
+            self._joined.add(sender)
             self.report("joined", peer=sender, missing=self.missing)
-        return not self.missing
+        return len(self._known) == len(self.others)
 
     def _twin(self, sender: int, hello: Hello) -> str | None:
         """Say that two processes have one key: the earlier of them is heard of again."""

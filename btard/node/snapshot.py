@@ -50,10 +50,11 @@ def claims(state: State) -> list[dict[str, Any]]:
 
 def snapshot(peer: Peer) -> dict[str, Any]:
     """Return where the peer stands; peers are named by index."""
-    state, counters = peer.state, peer.host.counters
+    state, counters, steps = peer.state, peer.host.counters, peer.config.parameters.steps
     return {
-        "step": min(state.at.number, peer.config.parameters.steps),
-        "steps": peer.config.parameters.steps,
+        "step": min(state.at.number, steps),
+        "closing_step": max(0, state.at.number - steps) if state.phase is not Phase.DONE else 0,
+        "steps": steps,
         "phase": state.phase.name if peer.started else "WAITING",
         "epoch": state.epoch,
         "roster": list(state.roster),

@@ -59,6 +59,8 @@ def _stage(status: Status) -> str:
 
 def _step(values: Mapping[str, Any]) -> str:
     words = [f"{values['step']} of {values['steps']}"]
+    if values["closing_step"]:
+        words[0] += f", closing step {values['closing_step']}"
     if values["stage"] == "running":
         words[0] += f", {values['phase']}"
     if values["epoch"]:

@@ -96,3 +96,5 @@ class Watch:
         stage = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
         with contextlib.suppress(BtardError):  # what ended the peer matters more
             self.write(stage, str(error) or type(error).__name__)
+            if stage == "interrupted":
+                self.report(stage, step=self.peer.state.at.number)

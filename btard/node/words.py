@@ -76,6 +76,10 @@ class Narrator:
         teller = getattr(self, f"_tell_{event}", None)
         return None if teller is None else teller(t, fields)
 
+    def _place(self, fields: Mapping[str, Any]) -> str:
+        step = int(fields["step"])
+        return f"step {step}" if step <= self.steps else f"closing step {step - self.steps}"
+
     # -- before the start -------------------------------------------------------------------------------
 
     def _tell_listening(self, t: float, fields: Mapping[str, Any]) -> Line:
@@ -118,13 +122,13 @@ class Narrator:
         return Line("info", ", ".join(words))
 
     def _tell_phase(self, t: float, fields: Mapping[str, Any]) -> Line:
-        return Line("detail", f"step {fields['step']}: {fields['phase']}")
+        return Line("detail", f"{self._place(fields)}: {fields['phase']}")
 
     def _tell_certified(self, t: float, fields: Mapping[str, Any]) -> Line:
-        return Line("detail", f"step {fields['step']} is certified by all")
+        return Line("detail", f"{self._place(fields)} is certified by all")
 
     def _tell_awaiting(self, t: float, fields: Mapping[str, Any]) -> Line:
-        place = f"step {fields['step']}, {fields['phase']}"
+        place = f"{self._place(fields)}, {fields['phase']}"
         if not fields["missing"]:
             return Line("info", f"{place}: agreeing on who is out takes its time, {fields['seconds']:.0f} s")
         whom = self.names.list(fields["missing"], fields["reasons"])
@@ -146,13 +150,13 @@ class Narrator:
     def _tell_accused(self, t: float, fields: Mapping[str, Any]) -> Line:
         who, whom = self.names.of(fields["accuser"]), self.names.of(fields["accused"])
         return Line(
-            "warning", f"step {fields['step']}: {who} accuses {whom} ({fields['reason']}); all peers judge it"
+            "warning", f"{self._place(fields)}: {who} accuses {whom} ({fields['reason']}); all peers judge it"
         )
 
     def _tell_expelled(self, t: float, fields: Mapping[str, Any]) -> Line:
         verb = "banned" if fields["kind"] == "ban" else "removed"
         why = f"{self.names.put(fields['reason'])} ({fields['rule']})"
-        return Line("error", f"step {fields['step']}: {self.names.of(fields['peer'])} is {verb}: {why}")
+        return Line("error", f"{self._place(fields)}: {self.names.of(fields['peer'])} is {verb}: {why}")
 
     def _tell_roster(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("info", f"members from now on: {self.names.list(fields['roster'])}")

@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "stage": "running",
     "reason": None,
     "step": 12,
+    "closing_step": 0,
     "steps": 200,
     "phase": "COMMIT",
     "epoch": 1,

@@ -93,7 +93,7 @@ def test_a_claim_that_is_judged_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_status_is_written_once_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(tmp_path, peers=3, steps=40, latency=(0.01, 0.02))
+    watched = Watched(tmp_path, peers=3, steps=20, latency=(0.01, 0.02))
     written: list[float] = []
     monkeypatch.setattr("btard.node.watch.write_status", lambda *_: written.append(watched.cluster.network.now))
     watched.cluster.begin()

@@ -83,6 +83,7 @@ LINES: list[tuple[dict[str, Any], str]] = [
         {"event": "garbage", "peer": 3, "reason": "no frame", "times": 4},
         "warning: dave sent garbage: no frame, 4 times by now",
     ),
+    ({"event": "phase", "epoch": 0, "step": 102, "phase": "COMMIT"}, "detail: closing step 2: COMMIT"),
     ({"event": "phase", "epoch": 0, "step": 7, "phase": "COMMIT"}, "detail: step 7: COMMIT"),
 ]
 
