@@ -110,7 +110,7 @@ class Gathering:
         return len(self._known) == len(self.others)
 
     def _twin(self, sender: int, hello: Hello) -> str | None:
-        """Say that two processes have one key: the earlier of them is heard of again."""
+        """Say that two processes have one key: the earlier of them is heard of again (spec OPS-1)."""
         now, (current, before) = self.host.now(), self._starts.get(sender, (hello.start, None))
         if hello.start == before:
             self._twins[sender] = now

@@ -31,7 +31,7 @@ class StatusError(BtardError):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a peer's folder. Raises StatusError where a running process does."""
+    """Hold a peer's folder (spec OPS-2). Raises StatusError where a running process does."""
     with (folder / LOCK).open("a+") as file:
         if not _lock(file, fcntl.LOCK_EX):
             file.seek(0)
@@ -64,7 +64,7 @@ def _lock(file: IO[str], kind: int) -> bool:
 
 
 def write_status(folder: Path, values: Mapping[str, Any]) -> None:
-    """Replace the folder's status. Raises BtardError where the disk refuses."""
+    """Replace the status, with a stamp for people (spec OPS-3). Raises BtardError where the disk refuses."""
     path, text = folder / FILE, json.dumps({"format": FORMAT, "written": time.time(), **values})
     draft = path.with_suffix(".new")
     try:

@@ -66,7 +66,7 @@ class Crowd:
             mesh.step(Recorder(), 0.0)
 
 
-@pytest.mark.refuses("GEN-7", "GEN-8", "NET-2")
+@pytest.mark.refuses("GEN-7", "GEN-8", "NET-2", "OPS-1", "OPS-2")
 def test_a_peer_says_of_each_that_is_missing_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,7 +165,8 @@ def _status(processes: Processes, peer: int, capsys: pytest.CaptureFixture[str])
     return capsys.readouterr().out
 
 
-@pytest.mark.shows("GEN-8")
+@pytest.mark.shows("GEN-8", "OPS-3")
+@pytest.mark.refuses("OPS-3")
 def test_who_leaves_is_missed_and_removed_and_a_wrong_clock_does_not_matter(
     running: tuple[RunFile, Processes], capsys: pytest.CaptureFixture[str]
 ) -> None:

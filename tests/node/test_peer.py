@@ -273,6 +273,8 @@ def test_a_liar_that_says_many_hellos_hides_nobody_elses() -> None:
     assert told.count(1) == 1
 
 
+@pytest.mark.shows("OPS-1")
+@pytest.mark.refuses("OPS-1")
 def test_two_processes_with_one_key_are_found_out_and_one_may_go_on() -> None:
     cluster = Cluster(peers=3, steps=1)
     peer, log, network = cluster.nodes[0], cluster.logs[0], cluster.network

@@ -105,6 +105,8 @@ def test_folders_that_are_no_peers(tmp_path: Path) -> None:
         read_status(tmp_path)
 
 
+@pytest.mark.shows("OPS-2")
+@pytest.mark.refuses("OPS-2")
 def test_a_folder_has_one_running_peer(tmp_path: Path) -> None:
     with locked(tmp_path):
         assert is_held(tmp_path)
