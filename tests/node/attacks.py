@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 
 import torch
 
 from btard.attacks.base import Attack
+
+
+class CtrlC(Attack):
+    """Not an attack at all: somebody presses Ctrl-C while the peer computes its gradient."""
+
+    name = "ctrl_c"
+
+    def gradient(self, step: int, gradient: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGINT)
+        return gradient
 
 
 class Everything(Attack):

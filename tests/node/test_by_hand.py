@@ -130,6 +130,7 @@ def test_a_peer_says_of_each_that_is_missing_what_is_wrong(
 
 # -- while training ---------------------------------------------------------------------------------------
 
+ATTACKS = Path(__file__).parent / "attacks.py"
 WRONG_CLOCK = """\
 import datetime, time
 TEN_YEARS = 3.2e8
@@ -151,7 +152,10 @@ def running(tmp_path: Path) -> Iterator[tuple[RunFile, Processes]]:
         run = named(digits_run(endpoints, 100_000))
         file = write(tmp_path, run)
         for peer in range(4):
-            processes.start_by_hand(peer, file, modules=[tmp_path] if peer == 2 else [])
+            # Dave's Ctrl-C comes between two messages: who goes after COMMIT, before others have its vectors,
+            # stops those instead (spec/README.md).
+            more = ["--attack", f"{ATTACKS}:CtrlC@15"] if peer == 3 else []
+            processes.start_by_hand(peer, file, *more, modules=[tmp_path] if peer == 2 else [])
         processes.until(lambda: all(_says(processes, peer, "step 1 of 100000") for peer in range(4)))
         yield run, processes
 
@@ -173,11 +177,10 @@ def test_who_leaves_is_missed_and_removed_and_a_wrong_clock_does_not_matter(
     run, processes = running
     shown = _status(processes, 0, capsys)
     assert "alice     is running" in shown
-    assert "members   alice, bob, carol and dave" in shown
+    assert "members   alice, bob" in shown
     # Carol wrote hers in ten years' time; by this clock that is no age at all.
     assert "carol     is running" in _status(processes, 2, capsys)
 
-    processes.signal(3, signal.SIGINT)
     assert processes.until_over(3) == [130]
     assert processes.errors(3)[-1] == "btard: interrupted"
     assert "dave      was interrupted" in _status(processes, 3, capsys)
