@@ -23,7 +23,7 @@ from tests.node.cluster import Cluster
 
 PEERS = 8
 FIRST = 2  # the step in which attacks begin
-HARMLESS_STEPS = 12  # of a run in which nobody is to be caught
+HARMLESS_STEPS = 8  # of a run in which nobody is to be caught
 FURTHER = 2  # steps after the last expulsion: reports on who is gone come in then, and the others go on
 
 

@@ -1,0 +1,107 @@
+"""Each attack is caught as `btard.attacks.expected` says; `python -m tests.node.attackers` tries more seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btard.attacks.expected import CASES, Case, When
+from btard.cli.main import main
+from btard_transports.ports import free_endpoints
+from tests.node.attackers import play
+from tests.node.cluster import Cluster
+from tests.node.folder import digits_run, write
+from tests.node.processes import Processes
+
+# Whom chance has to find is tried here where chance is kind; the sweep tries all.
+KIND_SEED = 0
+
+
+def attackers(case: Case) -> int:
+    """How many attack here: three where all are caught at once, else as few as it takes."""
+    return 3 if case.when in (When.AT_ONCE, When.NEVER) else case.least
+
+
+@pytest.mark.shows("AGR-9", "AGR-10", "VER-13", "VER-19", "VER-20")
+@pytest.mark.refuses("VER-1", "VER-2", "VER-3", "VER-4", "VER-5", "VER-6", "VER-18", "MSG-3", "MSG-5", "STP-3")
+@pytest.mark.parametrize("case", CASES, ids=[case.attack for case in CASES])
+def test_an_attacker_is_caught_and_nobody_else_loses_anything(case: Case) -> None:
+    assert play(case, attackers(case), KIND_SEED).problems == ()
+
+
+# -- the sweep itself -------------------------------------------------------------------------------------
+
+
+def test_the_sweep_sees_an_attacker_that_is_not_caught() -> None:
+    blind = Case("false_vote", When.AT_ONCE, ("MSG-5",))
+    (problem,) = play(blind, 1, KIND_SEED).problems
+    assert "1 of 1 attackers were not caught" in problem
+
+
+def test_the_sweep_sees_that_something_wrong_was_applied() -> None:
+    found = play(Case("sign_flip", When.VALIDATOR, ("VER-1",)), 1, KIND_SEED).problems
+    assert [problem for problem in found if "true gradients" in problem]
+
+
+# -- several kinds at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("AGR-9")
+@pytest.mark.parametrize("other", ["bad_aggregate", "slander:kind=scalars"])
+def test_false_votes_of_a_minority_save_nobody_and_convict_nobody(other: str) -> None:
+    name, _, options = other.partition(":")
+    attacks = {1: "false_vote@1", 4: "false_vote@1", 6: f"{name}@2:{options}"}
+    cluster = Cluster(peers=8, steps=3, attacks=attacks).run()
+    cluster.check_agreement()
+    assert [(peer, step) for peer, step, _ in cluster.bans()] == [(6, 2)]
+
+
+# -- real processes ---------------------------------------------------------------------------------------
+
+STEPS = 8
+
+
+def real(folder: Path, peers: int, attacks: Mapping[int, str]) -> dict[int, list[dict[str, Any]]]:
+    """What each honest process saw go; all have finished with one model."""
+    honest = [peer for peer in range(peers) if peer not in attacks]
+    with free_endpoints(peers) as endpoints, Processes(folder) as processes:
+        file = write(folder, digits_run(endpoints, STEPS))
+        for peer in range(peers):
+            more = ["--attack", attacks[peer]] if peer in attacks else []
+            processes.start(peer, file, *more)
+        statuses = processes.until_over(*honest)
+        assert statuses == [0] * len(honest), {peer: processes.errors(peer) for peer in honest}
+        assert len({processes.events[peer][-1]["digest"] for peer in honest}) == 1
+        return {peer: processes.of(peer, "expelled") for peer in honest}
+
+
+@pytest.mark.refuses("MSG-5", "VER-4")
+def test_two_real_cheats_are_banned_in_the_step_in_which_they_cheat(tmp_path: Path) -> None:
+    seen = real(tmp_path, 6, {1: "equivocate@2:phase=reveal", 4: "bad_aggregate@3"})
+    for out in seen.values():
+        found = [(event["peer"], event["step"], event["rule"], event["kind"]) for event in out]
+        assert found == [(1, 2, "MSG-5", "ban"), (4, 3, "VER-4", "ban")]
+
+
+@pytest.mark.refuses("MSG-4", "NET-7", "NET-8")
+def test_real_junk_stops_nobody(tmp_path: Path) -> None:
+    """A frame above the limit breaks its sender's link: at worst it loses its place for silence."""
+    seen = real(tmp_path, 6, {1: "oversize@2:kind=frame", 4: "garbage@2:kind=frames"})
+    for out in seen.values():
+        assert {(event["peer"], event["rule"], event["kind"]) for event in out} <= {(1, "STP-3", "remove")}
+
+
+def test_an_attack_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(
+        tmp_path, digits_run([(f"tcp://127.0.0.1:{p}", f"tcp://127.0.0.1:{p + 1}") for p in (1, 3, 5)], 2)
+    )
+    options = ["peer", "--run", str(run), "--key", str(tmp_path / "p0.key"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stopped:
+        main([*options, "--attack", "slander:sort=scalars"])
+    assert stopped.value.code == 2
+    assert "no option is called 'sort'; slander takes kind" in capsys.readouterr().err
