@@ -21,7 +21,7 @@ from btard.statemachine.parameters import Parameters, Timing
 
 OptionValue = bool | int | float | str
 
-NUMERICS: Final = ("exact",)
+NUMERICS: Final = ("exact", "tolerant")
 BULK_SECURITY: Final = ("curve", "digest")
 
 

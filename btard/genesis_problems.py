@@ -20,6 +20,7 @@ from btard.wire import MAX_PEERS
 MAX_INTEGER: Final = 2**32 - 1
 MAX_TEXT: Final = 400
 MAX_OPTIONS: Final = 64
+MIN_TOLERANT_RTOL: Final = 1e-5
 RESERVED_OPTIONS: Final = ("seed", "device")  # what every task is given beside its options
 NAME_RULE: Final = "must be 1 to 64 letters, digits and . _ -, the first a letter or digit"
 
@@ -70,6 +71,11 @@ def value_problems(
         yield from _placed("[parameters]", _too_large(asdict(parameters)))
         if peers is not None:
             yield from _placed("[parameters]", parameters.problems(len(peers)))
+        if top.get("numerics") == "tolerant" and parameters.gradient_rtol < MIN_TOLERANT_RTOL:
+            yield (
+                f'[parameters] gradient_rtol = {parameters.gradient_rtol}: numerics are "tolerant", and honest '
+                f"peers would be accused below {MIN_TOLERANT_RTOL:g}; let btard init propose one"
+            )
     if timing is not None:
         yield from _placed("[timing]", [*_too_large(asdict(timing)), *timing.problems()])
     if peers is not None:

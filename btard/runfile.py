@@ -15,12 +15,12 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 from btard.errors import BtardError
 from btard.genesis import OptionValue, PeerEntry, RunFile, TaskSection
-from btard.genesis_problems import peer_place, roster_problems, shown, value_problems
+from btard.genesis_problems import peer_place, shown, value_problems
 from btard.runfile_text import FORMAT, dump, dump_peer
 from btard.statemachine.parameters import Parameters, Timing
 from btard.wire import MAX_PEERS
 
-__all__ = ["PeerEntry", "RunFile", "RunFileError", "TaskSection", "dump", "dump_peer", "load", "load_peers"]
+__all__ = ["PeerEntry", "RunFile", "RunFileError", "TaskSection", "dump", "dump_peer", "load"]
 
 MAX_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000
@@ -52,25 +52,13 @@ class RunFileError(BtardError):
 def load(path: Path) -> RunFile:
     """Return the genesis that a run file holds; raise RunFileError with all its problems (spec GEN-1)."""
     problems: list[str] = []
-    run = _read_run(_Table("", _parse(path), problems))
+    run = _read_run(Table("", parse(path), problems))
     if problems or run is None:
         raise RunFileError(path, problems)
     return run
 
 
-def load_peers(path: Path) -> tuple[PeerEntry, ...]:
-    """Return the peers of a file that holds nothing else; raise RunFileError with all its problems."""
-    problems: list[str] = []
-    table = _Table("", _parse(path), problems)
-    peers = _read_peers(table)
-    table.close()
-    problems.extend(roster_problems(peers or ()))
-    if problems or peers is None:
-        raise RunFileError(path, problems)
-    return tuple(peer for peer in peers if peer is not None)
-
-
-def _parse(path: Path) -> Mapping[str, object]:
+def parse(path: Path) -> Mapping[str, object]:
     """Return a file's TOML; its size and form bound the time and memory that this takes."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -94,7 +82,7 @@ def _one_line(error: Exception) -> str:
     return str(error).encode("unicode_escape").decode()[:200]
 
 
-class _Table:
+class Table:
     """Reads one TOML table key by key, and notes every problem with its place."""
 
     def __init__(self, place: str, values: Mapping[str, object], problems: list[str]) -> None:
@@ -119,11 +107,11 @@ class _Table:
             self.note(f"{key} = {shown(value)}: must be {_KINDS[kind]}")
         return converted
 
-    def table(self, key: str) -> _Table | None:
+    def table(self, key: str) -> Table | None:
         """Return the table under ``key``, or None, and a note."""
         values = self.take(key, dict)
         place = f"[{self.place.strip('[]')}.{key}]" if self.place else f"[{key}]"
-        return None if values is None else _Table(place, values, self.problems)
+        return None if values is None else Table(place, values, self.problems)
 
     def rest(self) -> dict[str, object]:
         """Return what was not taken, which is then taken."""
@@ -149,7 +137,7 @@ def _convert(value: object, kind: type[_V]) -> _V | None:
     return value if isinstance(value, kind) else None
 
 
-def _read_run(top: _Table) -> RunFile | None:
+def _read_run(top: Table) -> RunFile | None:
     """Return the genesis if it could be read in full, else None; every problem is noted."""
     if top.take("format", int) not in (None, FORMAT):
         top.problems[:] = [f"format: this btard reads format {FORMAT}; get the btard that the run is for"]
@@ -160,7 +148,7 @@ def _read_run(top: _Table) -> RunFile | None:
     task = _read_task(top.table("task"))
     parameters = _read_numbers(top.table("parameters"), Parameters)
     timing = _read_numbers(top.table("timing"), Timing)
-    peers = _read_peers(top)
+    peers = read_peers(top)
     top.close()
     plain = {"name": name, "seed": seed, "evaluate_every": evaluate_every}
     plain |= {"numerics": numerics, "bulk_security": bulk_security}
@@ -174,7 +162,7 @@ def _read_run(top: _Table) -> RunFile | None:
     return RunFile(name, seed, task, parameters, timing, evaluate_every, numerics, bulk_security, roster)
 
 
-def _read_numbers(table: _Table | None, cls: type[_N]) -> _N | None:
+def _read_numbers(table: Table | None, cls: type[_N]) -> _N | None:
     """Return a class of numbers alone from the table that has a key for each of its fields."""
     if table is None:
         return None
@@ -183,7 +171,7 @@ def _read_numbers(table: _Table | None, cls: type[_N]) -> _N | None:
     return None if None in values.values() else cls(**values)
 
 
-def _read_task(table: _Table | None) -> TaskSection | None:
+def _read_task(table: Table | None) -> TaskSection | None:
     if table is None:
         return None
     name = table.take("name", str)
@@ -195,7 +183,7 @@ def _read_task(table: _Table | None) -> TaskSection | None:
     return TaskSection(name=name, options=options, model_digest=model_digest, data_digest=data_digest)
 
 
-def _read_options(table: _Table | None) -> dict[str, OptionValue] | None:
+def _read_options(table: Table | None) -> dict[str, OptionValue] | None:
     """Return the task's options: names are its business, but values are single ones."""
     if table is None:
         return None
@@ -209,7 +197,7 @@ def _read_options(table: _Table | None) -> dict[str, OptionValue] | None:
     return options
 
 
-def _read_peers(top: _Table) -> list[PeerEntry | None] | None:
+def read_peers(top: Table) -> list[PeerEntry | None] | None:
     """Return the roster, with None for each peer that could not be read."""
     entries = top.take("peers", list)
     if entries is None:
@@ -224,7 +212,7 @@ def _read_peer(number: int, entry: object, problems: list[str]) -> PeerEntry | N
     if not isinstance(entry, dict):
         problems.append(f"[[peers]] number {number} = {shown(entry)}: must be a table")
         return None
-    table = _Table(peer_place(number, entry.get("name", "no name")), entry, problems)
+    table = Table(peer_place(number, entry.get("name", "no name")), entry, problems)
     values: dict[str, Any] = {name: table.take(name, kind) for name, kind in get_type_hints(PeerEntry).items()}
     table.close()
     return None if None in values.values() else PeerEntry(**values)

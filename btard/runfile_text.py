@@ -22,7 +22,7 @@ _TOP: Final = {
     "name": "what people call this run",
     "seed": "32 bytes in hex; fixes the initial model and the first minibatches",
     "evaluate_every": "steps between two evaluations on the test data",
-    "numerics": "exact: equal torch and hardware everywhere, so honest gradients are equal bit for bit",
+    "numerics": "exact: equal torch and hardware everywhere, so equal gradients; tolerant: they may differ",
     "bulk_security": "curve encrypts bulk vectors too; digest only checks their hashes, which is faster",
 }
 
@@ -120,13 +120,13 @@ def _lines(values: Mapping[str, object], comments: Mapping[str, str]) -> list[st
     """Return a line for each value, its comment behind it or, where that gets too long, before it."""
     lines = []
     for name, value in values.items():
-        line, comment = f"{name} = {_toml(value)}", comments.get(name, "")
+        line, comment = f"{name} = {toml(value)}", comments.get(name, "")
         commented = f"{line}  # {comment}" if comment else line
         lines += [commented] if len(commented) <= _WIDTH else [f"# {comment}", line]
     return lines
 
 
-def _toml(value: object) -> str:
+def toml(value: object) -> str:
     """Return a value as TOML; bytes as hex digits."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -18,7 +18,8 @@ from zmq.utils import z85
 from btard.genesis import GenesisMismatchError
 from btard.genesis_problems import is_address, is_curve_key, problems
 from btard.hashing import digest
-from btard.runfile import RunFile, RunFileError, TaskSection, dump, dump_peer, load, load_peers
+from btard.measured import load_peer_file
+from btard.runfile import RunFile, RunFileError, TaskSection, dump, dump_peer, load
 from btard.statemachine.parameters import Parameters, Timing
 from tests.cli.run_files import curve_key, example, example_peer, run_files, sign_key
 
@@ -364,7 +365,7 @@ def test_text_that_is_no_curve_key(key: str) -> None:
 def test_peers_alone_are_read_from_what_keygen_prints(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text("# for the run\n" + "".join(dump_peer(peer) for peer in example().peers))
-    assert load_peers(path) == example().peers
+    assert load_peer_file(path) == (example().peers, None)
 
 
 @pytest.mark.refuses("GEN-4")
@@ -372,14 +373,14 @@ def test_a_bad_peer_alone_is_named(tmp_path: Path) -> None:
     path = tmp_path / "peers.toml"
     path.write_text(dump_peer(example_peer(0)).replace("10.0.0.1", "HOST*") + "port = 3\n")
     with pytest.raises(RunFileError) as caught:
-        load_peers(path)
+        load_peer_file(path)
     assert any("'port' is unknown" in line for line in caught.value.problems)
     path.write_text(dump_peer(example_peer(0)).replace("10.0.0.1", "HOST*"))
     with pytest.raises(RunFileError, match=r"number 1 \('peer-0'\) control = 'tcp://HOST\*:40000': must be"):
-        load_peers(path)
+        load_peer_file(path)
     path.write_text("seed = 3\n" + dump_peer(example_peer(0)))
     with pytest.raises(RunFileError, match="'seed' is unknown"):
-        load_peers(path)
+        load_peer_file(path)
 
 
 @pytest.mark.shows("GEN-5")

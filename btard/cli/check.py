@@ -7,14 +7,15 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import asdict
 
-from btard.cli.options import add_option
+from btard.cli.options import add_option, threads
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyFileError, KeyPair
+from btard.propose import BUSY_FACTOR, needed_ms
 from btard.runfile import load
 
 if TYPE_CHECKING:
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Say what is wrong with a run file, or with this machine as one of its peers, before anything starts.
 
-With --key it also looks whether the key belongs to a peer of the run and whether that peer's addresses are
-free here. The task is loaded and compared with the genesis. The numerics at the end must be the same at all
-peers: compare them, and the run id.
+With --key it also looks whether the key belongs to a peer of the run, whether that peer's addresses are free
+here, and whether this machine is fast enough. The task is loaded and compared with the genesis. Where the run
+file's numerics are "exact", those at the end must be the same at all peers: compare them, and the run id.
 """
 _EPILOG = """\
 example:
   btard check --run run.toml --key alice.key --device cuda:0
 """
+
+
+LOOSE_RTOL: Final = 0.02
+"""From here on check says in words what gradient_rtol lets pass."""
 
 
 def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,6 +54,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_option(parser, "--bind-control", f"{where} for messages", metavar="ADDRESS")
     add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
     add_option(parser, "--device", "where to compute: cpu, cuda or cuda:NUMBER", default="cpu")
+    add_option(parser, "--threads", "processor threads to compute with", threads, 1)
     parser.set_defaults(run=run)
 
 
@@ -62,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         own = genesis.peers[me]
         addresses = {"control": options.bind_control or own.control, "bulk": options.bind_bulk or own.bulk}
         found += _unusable_addresses(addresses)
-    found += _check_task(genesis, options.run_file.parent, options.device)
+    found += _check_task(genesis, options.run_file.parent, options.device, options.threads, me is not None)
     if found:
         raise BtardError("\n".join(found))
     whose = "nothing wrong with the run file" if me is None else f"{genesis.peers[me].name} is ready"
@@ -98,25 +104,48 @@ def _unusable_addresses(addresses: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _check_task(genesis: RunFile, folder: Path, device: str) -> list[str]:
+def _check_task(genesis: RunFile, folder: Path, device: str, threads: int, timed: bool) -> list[str]:
     """Load the task, print its numerics class, and return how it differs from the genesis (spec GEN-6)."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from btard.training import numerics
+    from btard.training.canary import canary
     from btard.training.loading import TaskError, make_task
+    from btard.training.measure import measure_times
 
     try:
-        numerics.set_deterministic()
+        numerics.set_deterministic(threads)
         task = make_task(genesis.task.name, genesis.task.options, genesis.seed, device, folder)
-        canary = numerics.checked_canary(task)
+        found = canary(task, len(genesis.peers))
     except (TaskError, BtardError) as error:
         return [str(error)]
-    print("\nnumerics: equal at all peers, or honest gradients differ")
+    rule = "equal at all peers" if genesis.numerics == "exact" else "they may differ between peers"
+    print(f"\nnumerics: {genesis.numerics}; {rule}")
     for name, value in asdict(numerics.fingerprint(task)).items():
         print(f"  {name.replace('_', ' '):16} {value}")
-    print(f"  {'canary':16} {canary.hex()[:16]}")
+    print(f"  {'canary':16} {found.digest.hex()[:16]}")
     equal = "on any hardware" if task.portable else "only where all of the above is equal, or the model drifts"
     print(f"  {'optimizer':16} {type(task.optimizer).__name__}: equal updates {equal}")
-    return list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
+    problems = list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
+    problems += list(numerics.mixed_problems(task)) if genesis.numerics == "tolerant" else []
+    return problems + (_too_slow(genesis, measure_times(task)) if timed else [])
+
+
+def _too_slow(genesis: RunFile, times: Mapping[str, float]) -> list[str]:
+    """Print how long this machine takes against the run file's bounds; return the bounds that it breaks."""
+    needed = needed_ms(times, genesis.numerics == "tolerant")
+    print("\ntimes on this machine, and the bounds that the others hold it to, in milliseconds")
+    found = []
+    for name, value in needed.items():
+        bound = getattr(genesis.timing, name)
+        note = "" if BUSY_FACTOR * value <= bound else "  too tight if the machine does anything else"
+        print(f"  {name:16} {value:10.4g} of {bound}{note if value <= bound else '  too slow'}")
+        if value > bound:
+            found.append(
+                f"{name}: this machine needs {value:.0f} ms, the run file allows {bound}: it would be removed "
+                f"as late; have the run file written with --{name.replace('_', '-')}-ms of at least "
+                f"{math.ceil(BUSY_FACTOR * value)}, or use a faster machine"
+            )
+    return found
 
 
 def _print_run(genesis: RunFile) -> None:
@@ -144,7 +173,13 @@ def _harm(genesis: RunFile, contributors: int) -> str:
     tau, rtol = genesis.parameters.tau, genesis.parameters.gradient_rtol
     if math.isinf(tau):
         return "any: tau is inf, so the aggregate is the plain mean and nothing is checked"
-    return f"{contributors * rtol * tau:.3g} per part and step is what a cheat can push without being seen"
+    push = f"{2 * contributors * rtol * tau:.3g} per part and step is what cheats can push without being seen"
+    if rtol < LOOSE_RTOL:
+        return push
+    return (
+        f"{push}; gradient_rtol is loose: nobody accuses a cheat whose gradient is off by less than "
+        f"{200 * rtol:.2g} % of each part, in a direction of its choice, in every step"
+    )
 
 
 def _print_roster(genesis: RunFile, me: int | None) -> None:

@@ -6,17 +6,18 @@ import argparse
 import math
 import os
 import secrets
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from btard.cli.options import add_option, add_several, add_switch, one_of
+from btard.cli.choose import DELAYS_MS, TaskIdentity, choose, load_all
+from btard.cli.options import add_option, add_several, add_switch, one_of, positive, task_option
 from btard.errors import BtardError
-from btard.genesis import BULK_SECURITY, OptionValue, RunFile, TaskSection
-from btard.genesis_problems import is_option_name, problems
+from btard.genesis import BULK_SECURITY, NUMERICS, RunFile, TaskSection
+from btard.genesis_problems import problems
 from btard.hashing import digest
-from btard.runfile import RunFileError, dump, load_peers
+from btard.propose import Proposal
+from btard.runfile import RunFileError, dump
 from btard.statemachine.parameters import Parameters, Timing
 
 if TYPE_CHECKING:
@@ -26,27 +27,15 @@ _DESCRIPTION = """\
 Write a run file: the task, all parameters and the roster, in one TOML file that every peer must hold.
 
 It is made from what the peers' `btard keygen` printed. The task is loaded once, on the CPU, for the identity
-of its model and data. The defaults suit a local network and processors; edit the file before you send it
-out, if you like: its run id follows from its values.
+of its model and data. Tolerance and times are proposed from what the peers have measured (btard measure) and
+from the way to those that listen already; without, they suit a local network and processors. Whatever you give
+yourself holds. Edit the file before you send it out, if you like: its run id follows from its values.
 """
 _EPILOG = """\
 example:
   btard init --out run.toml --steps 500 --task-option batch_size=32 \\
       --peer alice.toml --peer bob.toml --peer carol.toml --peer dave.toml
 """
-
-DELAYS_MS: Final[Mapping[str, tuple[int, str]]] = {
-    "delta": (1000, "largest delay of a control message"),
-    "delta_bulk": (3000, "largest delay of all vectors of a phase"),
-    "c_commit": (5000, "longest time for update, gradient and validation"),
-    "c_aggregate": (2000, "longest time to aggregate a part"),
-    "c_reveal": (1000, "longest time to check the aggregates"),
-    "c_validate": (3000, "longest time for sketches and norms"),
-    "c_accuse": (3000, "longest time for verifications 1 to 3"),
-    "c_judge": (6000, "longest time to recompute what a claim is about"),
-    "c_publish": (1000, "longest time to publish a part"),
-}
-"""Delays and compute bounds for a local network and processors: default in milliseconds, and meaning."""
 
 
 def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,7 +56,10 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_parameters(parser.add_argument_group("parameters"))
     times = parser.add_argument_group("times, in milliseconds, from which all time-outs follow")
     for name, (default, meaning) in DELAYS_MS.items():
-        add_option(times, f"--{name.replace('_', '-')}-ms", meaning, int, default=default, metavar="MS")
+        note = f"{meaning}; proposed, or {default}"
+        add_option(times, f"--{name.replace('_', '-')}-ms", note, int, metavar="MS")
+    bandwidth = "of the slowest peer, for delta-bulk; 100 unless given"
+    add_option(times, "--bandwidth-mbit", bandwidth, positive, metavar="MBIT/S")
     parser.set_defaults(run=run)
 
 
@@ -85,7 +77,9 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     clip = "length to which a peer scales a longer gradient down; inf leaves all as they are"
     add_option(group, "--gradient-clip", clip, float, default=math.inf)
     rtol = "tolerance for recomputed gradients; what it lets pass, a cheat may use"
-    add_option(group, "--gradient-rtol", rtol, float, default=1e-6)
+    add_option(group, "--gradient-rtol", f"{rtol}; proposed unless given", float)
+    exact = "exact: equal machines; tolerant: gradients within gradient-rtol; proposed unless given"
+    add_option(group, "--numerics", exact, one_of(*NUMERICS))
     alarm = "check a part where most norms exceed this many times the median"
     add_option(group, "--alarm-factor", alarm, float, default=4.0)
     add_option(group, "--window", "steps for at most one such false alarm", int, default=20, metavar="STEPS")
@@ -93,44 +87,35 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--bulk-security", "curve encrypts vectors, digest does not", security, default="curve")
 
 
-def task_option(text: str) -> tuple[str, OptionValue]:
-    """Return key and value of KEY=VALUE; the value is a number or truth value as in TOML, else text."""
-    key, equals, value = text.partition("=")
-    if not equals or not is_option_name(key):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE with a KEY that a task may have")
-    try:
-        (parsed,) = tomllib.loads(f"value = {value}").values()
-    except ValueError:
-        return key, value
-    return key, parsed if isinstance(parsed, bool | int | float | str) else value
-
-
 def run(options: argparse.Namespace) -> int:
     """Write the run file."""
     if options.out.exists() and not options.force:
         raise BtardError(f"{options.out} is there already; choose another --out, or add --force")
-    peers = tuple(peer for file in options.peer for peer in load_peers(file))
+    peers, measured = load_all(options.peer)
     seed = secrets.token_bytes(32) if options.seed is None else digest("run seed", options.seed.encode())
-    task, dimension = _identify_task(options, seed)
+    task = _identify_task(options, seed)
+    chosen = choose(options, peers, measured, task)
+    if chosen["numerics"].value == "tolerant" and task.mixed_problems:
+        raise BtardError("\n".join(task.mixed_problems))
     genesis = RunFile(
         name=options.name,
         seed=seed,
-        task=task,
-        parameters=_parameters(options, dimension, len(peers)),
-        timing=Timing.derive(**{name: getattr(options, f"{name}_ms") for name in DELAYS_MS}),
+        task=task.section,
+        parameters=_parameters(options, task.dimension, len(peers), float(chosen["gradient_rtol"].value)),
+        timing=Timing.derive(**{name: int(chosen[name].value) for name in DELAYS_MS}),
         evaluate_every=options.evaluate_every,
-        numerics="exact",
+        numerics=str(chosen["numerics"].value),
         bulk_security=options.bulk_security,
         peers=peers,
     )
     if found := list(problems(genesis)):
         raise RunFileError(options.out, found)
     options.out.write_text(dump(genesis), encoding="utf-8")
-    _report(options.out, genesis)
+    _report(options.out, genesis, chosen)
     return 0
 
 
-def _parameters(options: argparse.Namespace, dimension: int, peers: int) -> Parameters:
+def _parameters(options: argparse.Namespace, dimension: int, peers: int, gradient_rtol: float) -> Parameters:
     most = max(0, (peers - options.validators - 1) // 2)
     return Parameters(
         steps=options.steps,
@@ -139,31 +124,38 @@ def _parameters(options: argparse.Namespace, dimension: int, peers: int) -> Para
         validators=options.validators,
         f_max=most if options.f_max is None else options.f_max,
         gradient_clip=options.gradient_clip,
-        gradient_rtol=options.gradient_rtol,
+        gradient_rtol=gradient_rtol,
         alarm_factor=options.alarm_factor,
         window=options.window,
     )
 
 
-def _identify_task(options: argparse.Namespace, seed: bytes) -> tuple[TaskSection, int]:
-    """Return the task with the identity of its model and data, and its dimension."""
+def _identify_task(options: argparse.Namespace, seed: bytes) -> TaskIdentity:
+    """Return what the run file and the proposals need to know of the task."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from btard.training.loading import TaskError, make_task
+    from btard.training.measure import SEED
+    from btard.training.numerics import mixed_problems
 
     settings = dict(options.task_option)
     try:
         task = make_task(options.task, settings, seed, "cpu", options.out.parent)
+        measured = make_task(options.task, settings, SEED, "cpu", options.out.parent).model_digest()
     except TaskError as error:
         raise BtardError(str(error)) from error
     section = TaskSection(options.task, settings, task.model_digest(), task.data_digest())
-    return section, task.dimension
+    return TaskIdentity(section, task.dimension, task.batch_size, measured, tuple(mixed_problems(task)))
 
 
-def _report(path: Path, genesis: RunFile) -> None:
+def _report(path: Path, genesis: RunFile, chosen: Mapping[str, Proposal]) -> None:
     parameters = genesis.parameters
     peers = ", ".join(peer.name for peer in genesis.peers[:20])
     more = f" and {len(genesis.peers) - 20} more" if len(genesis.peers) > 20 else ""
     print(f"wrote {path}: {parameters.steps} steps of {genesis.task.name}, {parameters.dimension} parameters")
     print(f"peers   {peers}{more}; f_max {parameters.f_max}")
     print(f"run id  {genesis.run_id.hex()}")
+    print("values that depend on the peers' machines and links; each can be given, as --NAME:")
+    for name, proposal in chosen.items():
+        flag = name.replace("_", "-") + ("" if name in ("numerics", "gradient_rtol") else "-ms")
+        print(f"  {flag:15} {proposal.value!s:9} {proposal.why}")
     print(f"Send {path} to every peer, and compare run ids. Each peer: btard check --run {path} --key ITS.key")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from btard.genesis import OptionValue
+from btard.genesis_problems import is_option_name
 
 Kind = Callable[[str], Any]
 """Makes a value from its text; raises ValueError or argparse.ArgumentTypeError."""
@@ -84,6 +88,33 @@ def truth(text: str) -> bool:
     if text.lower() not in (*_YES, *_NO):
         raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
     return text.lower() in _YES
+
+
+def task_option(text: str) -> tuple[str, OptionValue]:
+    """Return key and value of KEY=VALUE; the value is a number or truth value as in TOML, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not is_option_name(key):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE with a KEY that a task may have")
+    try:
+        (parsed,) = tomllib.loads(f"value = {value}").values()
+    except ValueError:
+        return key, value
+    return key, parsed if isinstance(parsed, bool | int | float | str) else value
+
+
+def positive(text: str) -> float:
+    """Return a positive number; raise ArgumentTypeError for what is none."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+def threads(text: str) -> int:
+    """Return a number of threads; raise ArgumentTypeError for what is none."""
+    if not (text.isdecimal() and 1 <= int(text[:9]) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads from 1 to 1024")
+    return int(text)
 
 
 def one_of(*choices: str) -> Kind:

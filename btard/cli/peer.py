@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btard.attacks.names import AttackError, AttackSpec, catalogue, parse
-from btard.cli.options import add_option, add_switch
+from btard.cli.options import add_option, add_switch, threads
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -45,6 +45,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         parser, "--out", "where to write events, journal and model", Path, Path("btard-out"), metavar="DIR"
     )
     add_option(parser, "--device", "where to compute: cpu, cuda or cuda:NUMBER", default="cpu")
+    add_option(parser, "--threads", "processor threads to compute with", threads, 1)
     where = "tcp://HOST:PORT to listen on, where it is not the address in the run file:"
     add_option(parser, "--bind-control", f"{where} for messages", metavar="ADDRESS")
     add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
@@ -91,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         run_path=options.run_file,
         out=options.out,
         device=options.device,
+        threads=options.threads,
         bind_control=options.bind_control,
         bind_bulk=options.bind_bulk,
         attack=options.attack,

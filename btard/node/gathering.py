@@ -11,6 +11,7 @@ from attrs import define, field
 
 from btard.node.hello import Hello, disagreement, encode_hello
 from btard.node.links import Links
+from btard.robust.deviation import largest_deviation
 from btard_transports.interface import Host
 
 Report = Callable[..., None]  # event name, fields as keywords
@@ -35,6 +36,8 @@ class Gathering:
     others: list[int]
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
+    described: Callable[[Any], str]  # a numerics class in words
+    tolerance: float | None  # how far other canaries may be off (spec GEN-7); None: not at all
     report: Report
     wait_limit: float  # seconds to wait for the others
     max_early: int  # bytes of early frames to keep from each peer
@@ -97,7 +100,7 @@ class Gathering:
     def greeted(self, sender: int, hello: Hello) -> bool:
         """Take note of a hello; say whether everybody is there and means the same run."""
         if reason := self._twin(sender, hello) or disagreement(
-            self.hello, hello, self.differences(hello.numerics)
+            self.hello, hello, self.differences(hello.numerics), self.tolerance
         ):
             self._known.pop(sender, None)
             self._mismatch(sender, reason)
@@ -108,6 +111,19 @@ class Gathering:
             self._joined.add(sender)
             self.report("joined", peer=sender, missing=self.missing)
         return len(self._known) == len(self.others)
+
+    def report_classes(self) -> None:
+        """Say which numerics classes take part: who computes equal bits, and how far off the others are."""
+        (me,) = {*range(len(self.others) + 1)} - {*self.others}
+        hellos = {**self._known, me: self.hello}
+        classes: dict[tuple[bytes, str], list[int]] = {}
+        for peer, hello in sorted(hellos.items()):
+            classes.setdefault((hello.canary, self.described(hello.numerics)), []).append(peer)
+        self.report(
+            "numerics",
+            classes=[f"peers {peers}: {words}" for (_, words), peers in classes.items()],
+            deviation=max(largest_deviation(self.hello.scalars, hello.scalars) for hello in hellos.values()),
+        )
 
     def _twin(self, sender: int, hello: Hello) -> str | None:
         """Say that two processes have one key: the earlier of them is heard of again (spec OPS-1)."""

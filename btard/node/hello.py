@@ -8,9 +8,10 @@ from typing import Any
 import cbor2
 from attrs import asdict, frozen
 
+from btard.robust.deviation import RECORD_SIZE, largest_deviation
 from btard.wire import WireError, parse_canonical
 
-MAX_HELLO = 4096
+MAX_HELLO = 4096 + 16 * RECORD_SIZE
 
 
 @frozen
@@ -21,6 +22,7 @@ class Hello:
     run: bytes
     model: bytes  # digest of parameters and optimizer before step 0
     canary: bytes  # digest of a gradient from a fixed seed
+    scalars: bytes  # sketches and norms of that gradient (spec TRN-20)
     numerics: Mapping[str, Any]  # a fingerprint of the numerics class
     start: bytes = b""  # drawn by the process: two that say hello with one key can be told
 
@@ -50,21 +52,23 @@ def decode_hello(data: bytes) -> Hello | None:
                 "run": bytes(run),
                 "model": bytes(model),
                 "canary": bytes(canary),
+                "scalars": bytes(scalars),
                 "numerics": dict(numerics),
                 "start": bytes(start),
                 **rest,
             },
         ] if not rest:
-            return Hello(version, run, model, canary, numerics, start)
+            return Hello(version, run, model, canary, scalars, numerics, start)
         case ["hello", {"version": str(version)}]:
-            return Hello(version, b"", b"", b"", {})
+            return Hello(version, b"", b"", b"", b"", {})
     return None
 
 
-def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
-    """Say in a line what keeps two peers from one run; None if nothing does.
+def disagreement(mine: Hello, other: Hello, differences: str, tolerance: float | None) -> str | None:
+    """Say in a line what keeps two peers from one run; None if nothing does (spec GEN-7).
 
-    ``differences`` names how the numerics classes differ, empty if they do not.
+    ``differences`` names how the numerics classes differ, empty if they do not. ``tolerance`` is how far the
+    canaries' scalars may be apart, relative to their lengths; None where gradients have to be equal.
     """
     if other.version != mine.version:
         theirs = "".join(c if c.isprintable() else "?" for c in other.version[:20])
@@ -79,8 +83,21 @@ def disagreement(mine: Hello, other: Hello, differences: str) -> str | None:
     if other.model != mine.model:
         return "it starts from another model: its task code, torch build or data differ from those here"
     if other.canary != mine.canary:
-        return (
-            "it computes other gradients than this peer, and the run file's numerics are 'exact': "
-            f"{differences or 'same numerics class on paper; compare processors and torch builds'}"
-        )
+        return _other_gradients(largest_deviation(mine.scalars, other.scalars), differences, tolerance)
     return None
+
+
+def _other_gradients(deviation: float, differences: str, tolerance: float | None) -> str | None:
+    """Say what other gradients than one's own mean for a run."""
+    classes = differences or "same numerics class on paper; compare processors and torch builds"
+    if tolerance is None:
+        return (
+            f"it computes other gradients than this peer (off by {deviation:.1e} of their length), and the run "
+            f'file\'s numerics are "exact": make the machines equal, or write it with "tolerant": {classes}'
+        )
+    if deviation <= tolerance:
+        return None
+    return (
+        f"its gradients are off by {deviation:.1e} of their length; gradient_rtol leaves {tolerance:.1e} for "
+        f"honest peers: use full float32 precision at both, or a larger gradient_rtol: {classes}"
+    )

@@ -51,7 +51,9 @@ class Peer:
     journal: Journal | None  # None only where nothing outlives the process: in simulations
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
+    described: Callable[[Any], str]  # a numerics class in words
     report: Report
+    tolerance: float | None = None  # how far other canaries may be off (spec GEN-7); None: not at all
     wait_limit: float = 60.0  # seconds to wait for the others before the start
     state: State = field(init=False)
     failure: str | None = None  # why this peer stopped, in a line
@@ -84,6 +86,8 @@ class Peer:
             others=[peer for peer in range(self.config.peers) if peer != self.config.me],
             hello=self.hello,
             differences=self.differences,
+            described=self.described,
+            tolerance=self.tolerance,
             report=self.report,
             wait_limit=self.wait_limit,
             max_early=max_frame(self.config.peers),
@@ -106,6 +110,7 @@ class Peer:
     def _start(self) -> None:
         self.started = True
         self.gathering.say_hello()
+        self.gathering.report_classes()
         self.report("started", step=0)
         self._feed(Start(self.hello.model))
         while self.gathering.early:

@@ -28,9 +28,10 @@ from btard.node.watch import Watch
 from btard.node.words import Names, Narrator
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
+from btard.training.canary import canary
 from btard.training.checkpoint import save_model
 from btard.training.loading import make_task
-from btard.training.numerics import checked_canary, fingerprint, set_deterministic
+from btard.training.numerics import described, fingerprint, mixed_problems, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
 from btard_transports.interface import MAX_FRAME, Endpoint
@@ -44,6 +45,7 @@ class Options:
     run_path: Path
     out: Path
     device: str = "cpu"
+    threads: int = 1  # of torch on the CPU
     bind_control: str | None = None
     bind_bulk: str | None = None
     attack: AttackSpec | None = None
@@ -102,7 +104,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             path = options.out / "model.safetensors"
             save_model(task, path, genesis.run_id, genesis.parameters.steps)
             log("saved", path=str(path))
-        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log))
+        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excess(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
 
@@ -114,12 +116,14 @@ def _constant(genesis: RunFile, me: int) -> dict[str, Any]:
 
 
 def load_task(genesis: RunFile, options: Options) -> Task:
-    """Return the genesis' task, with its identity checked (spec GEN-6). Raises BtardError."""
-    set_deterministic()
+    """Return the genesis' task, with its identity checked (spec GEN-6, GEN-9). Raises BtardError."""
+    set_deterministic(options.threads)
     task = make_task(
         genesis.task.name, genesis.task.options, genesis.seed, options.device, options.run_path.parent
     )
     problems = list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
+    if genesis.numerics == "tolerant":
+        problems += mixed_problems(task)
     if problems:
         raise GenesisMismatchError("\n".join(problems))
     return task
@@ -162,21 +166,26 @@ def make_peer(
         sign=keys.sign,
         verify=verify,
     )
+    gradient = canary(task, len(genesis.peers))
     hello = Hello(
         version=version("btard"),
         run=genesis.run_id,
         model=task.model_digest(),
-        canary=checked_canary(task),
+        canary=gradient.digest,
+        scalars=gradient.scalars,
         numerics=attrs.asdict(numerics),
         start=os.urandom(8),
     )
-    numbers = (task, genesis.parameters, genesis.evaluate_every, lambda line: log("error", reason=line))
+    mixed = genesis.numerics == "tolerant"
+    numbers = (task, genesis.parameters, genesis.evaluate_every, lambda line: log("error", reason=line), mixed)
     settings: dict[str, Any] = {
         "config": config,
         "host": host,
         "journal": journal,
         "hello": hello,
         "differences": numerics.differences,
+        "described": described,
+        "tolerance": genesis.parameters.gradient_rtol / 4 if mixed else None,
         "report": log,
         "wait_limit": options.wait,
     }
@@ -198,6 +207,12 @@ def _summary(peer: Peer, steps: int, mesh: ZmqMesh, log: EventLog) -> dict[str, 
         "accuracies": log.accuracies,
         "losses": log.losses,
     }
+
+
+def _excess(peer: Peer) -> dict[str, float]:
+    """How far other peers' gradients were off from those here, in units of what judges let pass (TOL-4)."""
+    backend = peer.backend
+    return {"excess": backend.largest_excess} if isinstance(backend, Backend) else {}
 
 
 @contextlib.contextmanager

@@ -103,6 +103,13 @@ class Narrator:
     def _tell_mismatch(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("error", self.names.put(fields["reason"]))
 
+    def _tell_numerics(self, t: float, fields: Mapping[str, Any]) -> Line:
+        classes = [self.names.put(words) for words in fields["classes"]]
+        if len(classes) == 1:
+            return Line("detail", f"one numerics class: {classes[0]}")
+        off = f"gradients up to {fields['deviation']:.1e} off"
+        return Line("info", f"{len(classes)} numerics classes, {off}: {'; '.join(classes[:MAX_NAMES])}")
+
     def _tell_started(self, t: float, fields: Mapping[str, Any]) -> Line:
         self._started, self._begun = True, t
         return Line("info", f"all {len(self.names.names)} peers are here; training begins, {self.steps} steps")

@@ -4,11 +4,13 @@ The numbers come from `centered_clip` and `scalars`, the thresholds from `tolera
 that puts them together.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from btard.consensus import row_norm
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.centered_clip import distances, residual_norm
 from btard.robust.encoding import unpack_norms, unpack_rows
@@ -50,6 +52,24 @@ def gradient_is_off(
     `own` are the scalars of one part of the recomputed gradient, `length` is that part's own norm.
     """
     return _differ(own, sketch, norm, gradient_tolerance(length, own.norm, tau, gradient_rtol, level))
+
+
+def gradient_excess(
+    own: Scalars, length: float, sketch: bytes, norm: bytes, tau: float, gradient_rtol: float
+) -> float:
+    """Return how far off a target's numbers are, in units of what judges let pass (TOL-4); inf for NaN.
+
+    Takes what `gradient_is_off` takes.
+    """
+    (claimed,) = unpack_norms(norm)
+    pairs = zip(own.rows.tolist(), unpack_rows(sketch), strict=True)
+    rows = max(row_norm([a - b for a, b in zip(mine, row, strict=True)]) for mine, row in pairs)
+    tolerances = gradient_tolerance(length, own.norm, tau, gradient_rtol, Level.VOTE)
+    shares = [
+        off / allowed if allowed else 0.0 if off == 0 else math.inf
+        for off, allowed in zip((rows, abs(own.norm - claimed)), tolerances, strict=True)
+    ]
+    return math.inf if any(map(math.isnan, shares)) else max(shares)
 
 
 def _differ(own: Scalars, sketch: bytes, norm: bytes, tolerance: tuple[float, float]) -> bool:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import Enum
+from typing import Final
+
+from attrs import frozen
 
 ROUNDING = 2.0**-24
 """Relative error of rounding to float32."""
@@ -42,6 +45,18 @@ class Level(Enum):
     def gradient_factor(self) -> float:
         """How many times gradient_rtol a recomputed gradient may be off."""
         return self.value[2]
+
+
+@frozen
+class Looks:
+    """How many models a peer looks at a second time, and how far from the true one: in units of ROUNDING."""
+
+    number: int
+    distance: float
+
+
+LOOKS: Final = {Level.VOTE: Looks(8, 16.0), Level.ACCUSE: Looks(24, 64.0)}
+"""An accuser looks more often and farther than judges do (spec TRN-21): what they can find, it has found."""
 
 
 def nu(norms: Sequence[float], aggregate_norm: float, tau: float) -> float:
@@ -114,11 +129,14 @@ def gradient_tolerance(
     ``own_norm`` is the length of the recomputed part, ``norm`` its distance to the aggregate. A part that is
     off by e moves the clipped difference by e * min(1, tau / norm), to first order. gradient_rtol is at least
     four times the largest relative deviation between honest recomputations, since a sketch row of a
-    deviation can be longer than the deviation itself. Gain: nobody accuses below twice gradient_rtol, and rows
-    can be a third as long as what they sketch; so each contributor can change its clipped difference by
-    6 gradient_rtol * own_norm * min(1, tau / norm) (spec/45-bounds.md, lemma 7).
+    deviation can be longer than the deviation itself. A part shorter than gradient_rtol * tau counts as one
+    of that length: what a converged model's small gradients are differences of is not small, and neither are
+    its rounding errors. Gain: nobody accuses below twice gradient_rtol, and rows can be a third as long as what
+    they sketch; so each contributor can change its clipped difference by 6 gradient_rtol *
+    max(own_norm, gradient_rtol * tau) * min(1, tau / norm) (spec/45-bounds.md, lemma 7).
     """
-    error = level.gradient_factor * gradient_rtol * own_norm
+    least = gradient_rtol * tau if math.isfinite(tau) else 0.0
+    error = level.gradient_factor * gradient_rtol * max(own_norm, least)
     row, length = scalar_tolerance(norm, tau, level)
     return error * (1.0 if norm <= tau else tau / norm) + row, error + length
 

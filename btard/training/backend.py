@@ -23,6 +23,7 @@ from btard.statemachine.messages import Digest
 from btard.statemachine.parameters import Parameters
 from btard.training.judge import Judging
 from btard.training.owed import owed
+from btard.training.second_look import nudged
 from btard.training.state import State
 from btard.training.task import Task
 
@@ -36,7 +37,9 @@ class Backend:
         parameters: Parameters,
         evaluate_every: int,
         warn: Callable[[str], None] = lambda _: None,
+        mixed: bool = False,
     ) -> None:
+        """`mixed`: peers of different numerics classes take part, so gradients get a second look (TRN-21)."""
         self.store = ObjectStore()
         self.task = task
         self.parameters = parameters
@@ -50,7 +53,7 @@ class Backend:
         self._audited: dict[cp.Work, tuple[torch.Tensor, ...]] = {}
         self._sketcher = Sketcher(bytes(32))
         self._sketch_value = bytes(32)
-        self._judging = Judging(self)
+        self._judging = Judging(self, mixed)
 
     # -- the state machine's requests ------------------------------------------------------------------
 
@@ -151,6 +154,11 @@ class Backend:
             figures |= {"test_loss": scores["loss"]} if "loss" in scores else {}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
+    @property
+    def largest_excess(self) -> float:
+        """How far off this peer's targets were that it let pass, in units of what judges let pass (TOL-4)."""
+        return self._judging.largest_excess
+
     # -- vectors ----------------------------------------------------------------------------------------
 
     def part(self, name: Digest) -> torch.Tensor:
@@ -177,14 +185,21 @@ class Backend:
             self._audited[work] = self.recompute(work)
         return self._audited[work]
 
-    def recompute(self, work: cp.Work) -> tuple[torch.Tensor, ...]:
-        """Compute another peer's gradient at the model that it had (spec VER-13)."""
+    def recompute(self, work: cp.Work, distance: float = 0.0) -> tuple[torch.Tensor, ...]:
+        """Compute another peer's gradient at the model that it had (spec VER-13).
+
+        With a `distance`, at a model that lies so many rounding errors away (spec TRN-21).
+        """
         if work.step == self._model_step:
+            model = self.task.parameters_vector() if distance else None
+        elif work.step == self._model_step - 1 and self._previous is not None:
+            model = self._previous
+        else:
+            raise ValueError(f"the model before step {work.step} is not kept any more")
+        if model is None:
             kept = self.task.last_loss
             vector = self.task.gradient(work.seed)
             self.task.last_loss = kept
-        elif work.step == self._model_step - 1 and self._previous is not None:
-            vector = self.task.gradient_at(self._previous, work.seed)
         else:
-            raise ValueError(f"the model before step {work.step} is not kept any more")
+            vector = self.task.gradient_at(nudged(model, distance) if distance else model, work.seed)
         return tuple(self.split(owed(vector, self.parameters.gradient_clip), work.parts))

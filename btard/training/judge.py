@@ -9,12 +9,13 @@ import torch
 
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.finite import is_finite
-from btard.robust.judging import aggregate_is_off, gradient_is_off, scalars_are_off
+from btard.robust.judging import aggregate_is_off, gradient_excess, gradient_is_off, scalars_are_off
 from btard.robust.scalars import Scalars, plain, scalars
 from btard.robust.tolerances import Level
 from btard.statemachine import compute as cp
 from btard.statemachine.checks import norm_slice, part_slice
 from btard.statemachine.messages import Claim, ClaimKind
+from btard.training.second_look import SecondLook
 
 if TYPE_CHECKING:
     from btard.training.backend import Backend
@@ -31,8 +32,12 @@ gradient_rtol, more than twice the vote threshold (spec TOL-7).
 class Judging:
     """The checks, on the vectors of one backend."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, mixed: bool) -> None:
         self._backend = backend
+        self._mixed = mixed
+        self.largest_excess = 0.0
+        """How far off those were whom this peer let pass, in units of what judges let pass (spec TOL-4)."""
+        self._second_look = SecondLook(backend, mixed)
         self._tau = backend.parameters.tau
         self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}
 
@@ -66,8 +71,14 @@ class Judging:
 
     def _validator_off_the_part(self, check: cp.ValidatorCheck) -> bool:
         """Whether a validator's scalars do not fit the part that its target committed to."""
-        committed = self._plain(check, self._backend.part(check.object))
-        return self._differ(committed, check.sketch, check.norm, Level.ACCUSE, VALIDATOR_MARGIN)
+        committed = self._plain(check, check.part, self._backend.part(check.object))
+        if not self._differ(committed, check.sketch, check.norm, Level.ACCUSE, VALIDATOR_MARGIN):
+            return False
+        if not self._mixed:
+            return True
+        # Both may be honest where rounding decides: accuse only what one's own gradients contradict (TRN-21).
+        own = self._backend.recomputed(check.target.work)
+        return self._validator_or_target(check, own, Level.ACCUSE) != cp.ACCUSER
 
     # -- judging: above the lower threshold -------------------------------------------------------------
 
@@ -80,7 +91,8 @@ class Judging:
                 off = self._gradient_off(check, Level.VOTE, twice=True)
                 return None if off is None else claim.accused if off else cp.ACCUSER
             case cp.ValidatorCheck():
-                return self._validator_or_target(check)
+                pieces = self._twice(check.target.work)
+                return None if pieces is None else self._validator_or_target(check, pieces, Level.VOTE)
 
     def broke_its_seed(self, check: cp.GradientCheck) -> bool:
         """Whether a target that is no member any more is to be reported (spec VER-17)."""
@@ -96,8 +108,7 @@ class Judging:
         covered = {
             check.aggregators[part]
             for part, piece in enumerate(pieces)
-            if self._backend.store.add(piece, check.work.step) == check.committed[part]
-            and self._piece_off(check, part, piece, Level.COVER)
+            if self._is_committed(check, part, piece) and self._tightly_off(check, part, piece, Level.COVER)
         }
         return tuple(sorted(covered - {check.work.peer}))
 
@@ -109,22 +120,35 @@ class Judging:
             return self._nonfinite(check, place)
         return self._scalars_off(check, place, Level.VOTE)
 
-    def _validator_or_target(self, check: cp.ValidatorCheck) -> int | None:
+    def _validator_or_target(
+        self, check: cp.ValidatorCheck, pieces: Sequence[torch.Tensor], level: Level
+    ) -> int:
         """Find which of the two does not fit the recomputed gradient, if either (spec VER-5).
 
         The target's part is held against it by the numbers that the accuser compared: whatever else the target
         broadcast may fit, and an honest accuser would pay for that.
         """
-        pieces = self._twice(check.target.work)
-        if pieces is None:
-            return None
-        own = self._plain(check, pieces[check.part])
-        if self._differ(own, check.sketch, check.norm, Level.VOTE):
+        if self._never_fits(check, pieces, check.sketch, check.norm, level):
             return check.validator
-        committed = self._plain(check, self._backend.part(check.object))
-        if self._differ(own, committed.packed_rows(), committed.packed_norm(), Level.VOTE):
+        committed = self._plain(check, check.part, self._backend.part(check.object))
+        if self._never_fits(check, pieces, committed.packed_rows(), committed.packed_norm(), level):
             return check.target.work.peer
         return cp.ACCUSER
+
+    def _never_fits(
+        self, check: cp.ValidatorCheck, pieces: Sequence[torch.Tensor], sketch: bytes, norm: bytes, level: Level
+    ) -> bool:
+        """Whether these scalars fit neither the recomputed part nor any on a second look (TOL-7, TRN-21)."""
+
+        def measure(part: int, piece: torch.Tensor) -> tuple[Scalars, float]:
+            own = self._plain(check, part, piece)
+            return own, own.norm
+
+        first, _ = measure(check.part, pieces[check.part])
+        if not self._differ(first, sketch, norm, level):
+            return False
+        looks = self._second_look.at(check.target.work, ("validator", check.sketch_value), measure, level)
+        return all(self._differ(seen[check.part][0], sketch, norm, level) for seen in looks)
 
     # -- single checks ----------------------------------------------------------------------------------
 
@@ -155,27 +179,70 @@ class Judging:
         return self._agreed[work]
 
     def _gradient_off(self, check: cp.GradientCheck, level: Level, twice: bool) -> bool | None:
-        """Whether a target's commitments or scalars do not fit its seed; None if that cannot be told."""
+        """Whether a target's commitments or scalars do not fit its seed; None if that cannot be told.
+
+        An accuser uses the wide tolerance whatever the hashes are, as judges of another numerics class will.
+        """
         pieces = self._twice(check.work) if twice else self._backend.recomputed(check.work)
         if pieces is None:
             return None
-        return any(self._piece_off(check, part, piece, level) for part, piece in enumerate(pieces))
+        off = []
+        for part, piece in enumerate(pieces):
+            if level is not Level.ACCUSE and self._is_committed(check, part, piece):
+                if self._tightly_off(check, part, piece, level):
+                    return True  # the very part that it committed to: rounding excuses nothing
+            elif self._loosely_off(check, part, *self._against_aggregate(check, part, piece), level):
+                off.append(part)
+        return bool(off) and self._off_at_second_look(check, off, level)
 
-    def _piece_off(self, check: cp.GradientCheck, part: int, piece: torch.Tensor, level: Level) -> bool:
-        """Whether one part of a recomputed gradient contradicts its target (spec TOL-3, TOL-4, VER-16)."""
+    def _off_at_second_look(self, check: cp.GradientCheck, off: Sequence[int], level: Level) -> bool:
+        """Whether one of these parts fits none of the gradients that the target may have got (spec TRN-21)."""
+
+        def measure(part: int, piece: torch.Tensor) -> tuple[Scalars, float]:
+            return self._against_aggregate(check, part, piece)
+
+        for seen in self._second_look.at(check.work, ("target", check.sketch_value), measure, level):
+            off = [part for part in off if self._loosely_off(check, part, *seen[part], level)]
+            if not off:
+                return False
+        return True
+
+    def _is_committed(self, check: cp.GradientCheck, part: int, piece: torch.Tensor) -> bool:
+        """Whether a recomputed part is, bit for bit, what the target committed to (spec VER-16)."""
+        return self._backend.store.add(piece, check.work.step) == check.committed[part]
+
+    def _tightly_off(self, check: cp.GradientCheck, part: int, piece: torch.Tensor, level: Level) -> bool:
+        """Whether the target's scalars are not those of its own part (spec TOL-3)."""
+        own, _ = self._against_aggregate(check, part, piece)
+        sketch, norm = part_slice(check.sketches, part), norm_slice(check.norms, part)
+        return scalars_are_off(own, sketch, norm, self._tau, level)
+
+    def _loosely_off(
+        self, check: cp.GradientCheck, part: int, own: Scalars, length: float, level: Level
+    ) -> bool:
+        """Whether the target's scalars are not those of a part of this length, nor near them (spec TOL-4)."""
+        sketch, norm = part_slice(check.sketches, part), norm_slice(check.norms, part)
+        rtol = self._backend.parameters.gradient_rtol
+        if gradient_is_off(own, length, sketch, norm, self._tau, rtol, level):
+            return True
+        if level is Level.ACCUSE:
+            excess = gradient_excess(own, length, sketch, norm, self._tau, rtol)
+            self.largest_excess = max(self.largest_excess, excess)
+        return False
+
+    def _against_aggregate(
+        self, check: cp.GradientCheck, part: int, piece: torch.Tensor
+    ) -> tuple[Scalars, float]:
+        """Return a recomputed part's scalars as a contributor computes them (VER-2), and its length."""
         sketcher = self._backend.sketcher(check.sketch_value)
         start = self._backend.start(part, check.work.parts)
         own = scalars(piece, self._backend.part(check.aggregates[part]), self._tau, sketcher, start)
-        sketch, norm = part_slice(check.sketches, part), norm_slice(check.norms, part)
-        if self._backend.store.add(piece, check.work.step) == check.committed[part]:
-            return scalars_are_off(own, sketch, norm, self._tau, level)
-        rtol = self._backend.parameters.gradient_rtol
-        return gradient_is_off(own, consensus_norm(piece), sketch, norm, self._tau, rtol, level)
+        return own, consensus_norm(piece)
 
-    def _plain(self, check: cp.ValidatorCheck, piece: torch.Tensor) -> Scalars:
+    def _plain(self, check: cp.ValidatorCheck, part: int, piece: torch.Tensor) -> Scalars:
         """Return a part's scalars as a validator computes them (spec VER-5)."""
         sketcher = self._backend.sketcher(check.sketch_value)
-        return plain(piece, self._tau, sketcher, self._backend.start(check.part, check.parts))
+        return plain(piece, self._tau, sketcher, self._backend.start(part, check.parts))
 
     def _differ(self, own: Scalars, sketch: bytes, norm: bytes, level: Level, margin: float = 1.0) -> bool:
         rtol = margin * self._backend.parameters.gradient_rtol

@@ -7,21 +7,17 @@ equal bits.
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
-from btard.hashing import digest
-from btard.training.loading import TaskError
-from btard.training.tensor_file import raw_bytes
+from btard.training.optimizers import ConsensusOptimizer, ConsensusSchedule
 
 if TYPE_CHECKING:
     from btard.training.task import Task
-
-_CANARY_SEED = digest("canary seed")
 
 
 def set_deterministic(threads: int = 1) -> None:
@@ -69,6 +65,9 @@ class Fingerprint:
         )
 
 
+_FIELDS = attrs.fields(Fingerprint)
+
+
 def fingerprint(task: "Task") -> Fingerprint:
     """Return the numerics class in which this process computes the gradients of `task`."""
     device = task.device
@@ -81,21 +80,24 @@ def fingerprint(task: "Task") -> Fingerprint:
     return Fingerprint(_torch_build(device), model, instruction_set, threads, task.batch_size)
 
 
-def canary(task: "Task") -> bytes:
-    """Return the digest of a gradient from a fixed seed at the present parameters (TRN-10).
-
-    Peers compare it at the initial ones, so call it on a task that has just been made.
-    """
-    return digest("canary", raw_bytes(task.gradient(_CANARY_SEED)))
+def described(numerics: Mapping[str, object]) -> str:
+    """Return a fingerprint, as it came from another peer, in one short printable line."""
+    return ", ".join(f"{field.name.replace('_', ' ')} {_short(numerics.get(field.name))}" for field in _FIELDS)
 
 
-def checked_canary(task: "Task") -> bytes:
-    """Return `canary(task)`; raise TaskError, in one line, where the task cannot compute a gradient."""
-    try:
-        return canary(task)
-    except Exception as error:  # a user's class may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise TaskError(f"{type(task).__name__} cannot compute a gradient: {reason}") from error
+def mixed_problems(task: "Task") -> Iterator[str]:
+    """Say, a line each, what keeps a task from being trained by peers of different numerics classes (GEN-9)."""
+    optimizer, schedule = task.optimizer, task.scheduler
+    if not isinstance(optimizer, ConsensusOptimizer):
+        yield (
+            f'numerics are "tolerant", but {type(optimizer).__module__}.{type(optimizer).__name__} rounds '
+            "differently on different machines: use SGD, AdamW or LAMB of btard.training.optimizers in the task"
+        )
+    if schedule is not None and not isinstance(schedule, ConsensusSchedule):
+        yield (
+            f'numerics are "tolerant", but {type(schedule).__name__} rounds differently on different machines: '
+            "use ConsensusSchedule of btard.training.optimizers in the task"
+        )
 
 
 def _torch_build(device: torch.device) -> str:

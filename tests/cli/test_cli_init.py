@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from btard.cli.init import DELAYS_MS, task_option
+from btard.cli.choose import DELAYS_MS
+from btard.cli.options import task_option
 from btard.genesis_problems import problems
 from btard.keys import KeyPair
 from btard.runfile import load

@@ -9,7 +9,7 @@ import pytest
 
 from btard.cli.main import main
 from btard.keys import KeyPair
-from btard.runfile import load_peers
+from btard.measured import load_peer_file
 
 ADDRESSES = ["--control", "tcp://127.0.0.1:5000", "--bulk", "tcp://127.0.0.1:5001"]
 
@@ -21,7 +21,7 @@ def test_what_is_printed_is_the_public_half_of_the_file(
     key, printed = tmp_path / "alice.key", tmp_path / "alice.toml"
     assert main(["keygen", "--out", str(key), "--name", "al", *ADDRESSES]) == 0
     printed.write_text(capsys.readouterr().out)
-    (peer,) = load_peers(printed)
+    (peer,), _ = load_peer_file(printed)
     keys = KeyPair.load(key)
     assert (peer.sign_key, peer.curve_key) == (keys.sign_public, keys.curve_public)
     assert (peer.name, peer.control, peer.bulk) == ("al", "tcp://127.0.0.1:5000", "tcp://127.0.0.1:5001")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,28 @@ class Processes:
             popen.stdout.close()
         self._selector.close()
 
-    def start(self, index: int, run_file: Path, *more: str, modules: Sequence[Path] = ()) -> None:
-        """Start peer `index` of the folder, with --json; it finds modules in `modules` first."""
-        self.start_by_hand(index, run_file, "--json", *more, modules=modules)
+    def start(
+        self,
+        index: int,
+        run_file: Path,
+        *more: str,
+        modules: Sequence[Path] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start peer `index` of the folder, with --json; it finds modules in `modules` first.
 
-    def start_by_hand(self, index: int, run_file: Path, *more: str, modules: Sequence[Path] = ()) -> None:
+        `settings` are variables of its environment.
+        """
+        self.start_by_hand(index, run_file, "--json", *more, modules=modules, settings=settings)
+
+    def start_by_hand(
+        self,
+        index: int,
+        run_file: Path,
+        *more: str,
+        modules: Sequence[Path] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Start peer `index` of the folder as a person does: what it says goes to standard error."""
         command = [sys.executable, "-m", "btard.cli.main", "peer", *self.options(index, run_file)]
         with (self.folder / f"p{index}.log").open("wb") as errors:
@@ -64,7 +81,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_environment(*modules),
+                env={**_environment(*modules), **(settings or {})},
                 start_new_session=True,  # so that what it leaves behind can be told
             )
         assert popen.stdout is not None

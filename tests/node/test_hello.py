@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cbor2
@@ -11,9 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from btard.node.hello import MAX_HELLO, Hello, decode_hello, disagreement, encode_hello
+from btard.robust.encoding import pack_norms, pack_rows
+from btard.wire import max_frame
 from tests.node.hostile import structures
 
-MINE = Hello("0.1.0", bytes(32), b"m" * 32, b"c" * 32, {"torch": "2.13.0", "device": "a", "threads": 1})
+ONE_PART = pack_rows([[0.6, 0.0, 0.8, *[0.0] * 13]] * 4) + pack_norms([1.0])
+NUMERICS = {"torch": "2.13.0", "device": "a", "threads": 1}
+MINE = Hello("0.1.0", bytes(32), b"m" * 32, b"c" * 32, 3 * ONE_PART, NUMERICS)
 
 
 @pytest.mark.shows("GEN-7")
@@ -24,6 +29,7 @@ MINE = Hello("0.1.0", bytes(32), b"m" * 32, b"c" * 32, {"torch": "2.13.0", "devi
         st.binary(max_size=64),
         st.binary(max_size=64),
         st.binary(max_size=64),
+        st.binary(max_size=16 * 520),
         st.dictionaries(st.text(max_size=20), st.text(max_size=50) | st.integers(0, 2**32), max_size=5),
         st.binary(max_size=16),
     )
@@ -64,10 +70,11 @@ def test_any_structure_is_a_hello_or_none_and_leads_to_one_printable_line(
         assert other is None
     if other is not None:
         # Another version may say hello in another form: then its version is all that counts.
-        assert asdict(other) in (record, asdict(Hello(other.version, b"", b"", b"", {})))
-        assert disagreement(MINE, other, "") is not None or (changes.keys() | missing) <= {"numerics", "start"}
-        line = disagreement(MINE, other, "")
-        assert line is None or (line.isprintable() and len(line) < 300)
+        assert asdict(other) in (record, asdict(Hello(other.version, b"", b"", b"", b"", {})))
+        for tolerance in (None, 1e-3):
+            line = disagreement(MINE, other, "", tolerance)
+            assert line is not None or (changes.keys() | missing) <= {"scalars", "numerics", "start"}
+            assert line is None or (line.isprintable() and len(line) < 300)
 
 
 @pytest.mark.refuses("GEN-7")
@@ -85,7 +92,7 @@ def test_any_structure_is_a_hello_or_none_and_leads_to_one_printable_line(
     ],
 )
 def test_one_line_says_what_keeps_two_peers_apart(change: dict[str, Any], says: str) -> None:
-    line = disagreement(MINE, evolve(MINE, **change), "torch 2.13.0 here, 2.9 there")
+    line = disagreement(MINE, evolve(MINE, **change), "torch 2.13.0 here, 2.9 there", None)
     assert line is not None
     assert says in line
     assert line.isprintable()
@@ -94,5 +101,41 @@ def test_one_line_says_what_keeps_two_peers_apart(change: dict[str, Any], says: 
 @pytest.mark.shows("GEN-7", "TRN-10")
 def test_equal_gradients_are_enough_whatever_the_machines_are_called() -> None:
     other = evolve(MINE, numerics={"torch": "2.13.0", "device": "b", "threads": 1})
-    assert disagreement(MINE, other, "device a here, b there") is None
-    assert "compare processors" in str(disagreement(MINE, evolve(MINE, canary=b""), ""))
+    assert disagreement(MINE, other, "device a here, b there", None) is None
+    assert "compare processors" in str(disagreement(MINE, evolve(MINE, canary=b""), "", None))
+
+
+def off_by(deviation: float) -> bytes:
+    """Scalars of which one part's are so far off, relative to its length."""
+    rows = [[0.6 + deviation, 0.0, 0.8, *[0.0] * 13], *[[0.6, 0.0, 0.8, *[0.0] * 13]] * 3]
+    return ONE_PART + pack_rows(rows) + pack_norms([1.0]) + ONE_PART
+
+
+@pytest.mark.shows("GEN-7", "TRN-20")
+@given(st.floats(0, 2.4e-4))
+def test_in_a_tolerant_run_gradients_may_differ_within_the_tolerance(deviation: float) -> None:
+    other = evolve(MINE, canary=b"x" * 32, scalars=off_by(deviation))
+    assert disagreement(MINE, other, "device a here, b there", 2.5e-4) is None
+    assert "exact" in str(disagreement(MINE, other, "device a here, b there", None))
+
+
+@pytest.mark.refuses("GEN-7", "TRN-20")
+@pytest.mark.parametrize("off", [2.6e-4, 0.5, 1e300, math.inf, math.nan])
+def test_whoever_is_farther_off_is_told_by_how_much_and_what_to_do(off: float) -> None:
+    other = evolve(MINE, canary=b"x" * 32, scalars=off_by(off))
+    line = str(disagreement(MINE, other, "device a here, b there", 2.5e-4))
+    shown = f"{off:.1e}" if off < 1e300 else "inf" if off != 1e300 else "1.0e+300"
+    assert f"off by {shown} of their length" in line
+    assert "gradient_rtol leaves 2.5e-04" in line
+    assert "device a here, b there" in line
+
+
+@pytest.mark.refuses("TRN-20")
+@given(st.binary(max_size=3000) | st.integers(0, 20).map(lambda parts: bytes(520 * parts)))
+def test_scalars_that_are_none_never_fit(scalars: bytes) -> None:
+    assert disagreement(MINE, evolve(MINE, canary=b"x" * 32, scalars=scalars), "", 0.025) is not None
+
+
+@pytest.mark.shows("GEN-7")
+def test_the_largest_hello_fits_into_a_frame() -> None:
+    assert max_frame(3) >= MAX_HELLO >= len(encode_hello(evolve(MINE, scalars=16 * ONE_PART)))

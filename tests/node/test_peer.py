@@ -302,7 +302,7 @@ def test_two_processes_with_one_key_are_found_out_and_one_may_go_on() -> None:
 
 def test_hellos_after_the_start_change_nothing(scene: Scene) -> None:
     scene.unmoved_by(encode_hello(scene.peer.hello))
-    scene.unmoved_by(encode_hello(Hello("x", b"", b"", b"", {})))
+    scene.unmoved_by(encode_hello(Hello("x", b"", b"", b"", b"", {})))
 
 
 # -- the end ----------------------------------------------------------------------------------------------

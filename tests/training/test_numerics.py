@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_task import DEVICES, Toy, train
 
-from btard.training.numerics import Fingerprint, canary, fingerprint, set_deterministic
+from btard.robust.deviation import RECORD_SIZE, largest_deviation
+from btard.training.canary import canary, compared_parts, part_scalars
+from btard.training.numerics import Fingerprint, described, fingerprint, mixed_problems, set_deterministic
+from btard.training.optimizers import SGD
 
 MINE = Fingerprint(torch="2.13.0", device="AMD EPYC", instruction_set="AVX2", threads=1, batch_size=24)
 
@@ -102,8 +105,51 @@ def test_odd_values_are_differences():
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_canary_repeats_and_tells_other_parameters_apart(device):
     task = Toy(device=device, stateful=True)
-    first = canary(task)
-    assert canary(task) == canary(Toy(device=device, stateful=True)) == first
-    assert canary(Toy(device=device, stateful=True, number=1)) != first
+    first = canary(task, 5)
+    assert canary(task, 5) == canary(Toy(device=device, stateful=True), 5) == first
+    assert canary(Toy(device=device, stateful=True, number=1), 5).digest != first.digest
+    assert (
+        largest_deviation(first.scalars, canary(Toy(device=device, stateful=True, number=1), 5).scalars) > 0.1
+    )
     train(task, 1)
-    assert canary(task) != first
+    assert canary(task, 5).digest != first.digest
+
+
+@pytest.mark.shows("TRN-20")
+@pytest.mark.parametrize("parts", [1, 3, 16, 17, 40])
+def test_a_canary_has_the_scalars_of_its_parts_and_of_sixteen_at_most(parts):
+    found = canary(Toy(), parts)
+    assert len(found.scalars) == RECORD_SIZE * min(parts, 16)
+    assert len(set(compared_parts(parts))) == min(parts, 16)
+
+
+@pytest.mark.shows("TRN-20")
+@given(st.integers(0, 10**6), st.floats(-8, -1))
+def test_the_deviation_of_scalars_is_about_that_of_the_gradients(number, exponent):
+    generator = torch.Generator().manual_seed(number)
+    g, e = torch.randn(2, 400, generator=generator)
+    other = g + 10.0**exponent * e
+    mine, theirs = (part_scalars(vector, 2, bytes(32)) for vector in (g, other))
+    found = largest_deviation(mine, theirs)
+    assert found == largest_deviation(theirs, mine)
+    assert 0.3 * 10.0**exponent < found < 3 * 10.0**exponent
+    assert largest_deviation(mine, mine) == 0.0
+
+
+@pytest.mark.refuses("GEN-9")
+def test_tolerant_numerics_need_an_optimizer_that_rounds_alike_everywhere():
+    (line,) = mixed_problems(Toy())
+    assert "torch.optim.sgd.SGD rounds differently" in line
+    assert "btard.training.optimizers" in line
+    odd = Toy(lambda parameters: SGD(parameters, 0.1))
+    assert list(mixed_problems(odd)) == []
+    odd.scheduler = torch.optim.lr_scheduler.ExponentialLR(odd.optimizer, 0.9)
+    (line,) = mixed_problems(odd)
+    assert "ExponentialLR" in line
+
+
+@pytest.mark.refuses("TRN-10")
+@given(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.binary()))
+def test_any_claimed_class_is_described_in_one_short_line(theirs):
+    assert described(theirs).isprintable()
+    assert len(described(theirs | {"torch": "x" * 1000})) < 600

@@ -97,11 +97,14 @@ def test_a_target_that_does_not_clip_its_gradient_is_convicted() -> None:
 
 @pytest.mark.refuses("VER-16", "VER-2", "TOL-3")
 def test_equal_hashes_do_not_excuse_wrong_scalars() -> None:
-    """The tolerance for other bits does not hold where the bits are the same."""
+    """For a judge the tolerance for other bits does not hold where the bits are the same.
+
+    An accuser does not rely on that: judges of another numerics class cannot see it.
+    """
     judge = backend(gradient_rtol=0.1)
     check, _ = contribution(judge, lie=1e-6)
     assert verdict(judge, check) == TARGET
-    assert accusations(judge, check) == [ClaimKind.GRADIENT]
+    assert accusations(judge, check) == []
 
 
 @pytest.mark.shows("TOL-1", "TOL-4")
