@@ -66,10 +66,12 @@ class Narrator:
     steps: int
     _started: bool = False
     _finished: bool = False
+    _closing: bool = False
     _begun: float = 0.0  # when training began
     _progress: float = float("-inf")  # when the last line on progress came
     _waiting: tuple[str, float] = ("", 0.0)
     _down: set[int] = field(factory=set)  # links that were up before
+    _late: list[str] = field(factory=list)  # convictions that came after the update
 
     def tell(self, event: str, t: float, fields: Mapping[str, Any]) -> Line | None:
         """Return the line for an event at ``t`` seconds; None where there is nothing to say."""
@@ -129,10 +131,22 @@ class Narrator:
         return Line("info", ", ".join(words))
 
     def _tell_phase(self, t: float, fields: Mapping[str, Any]) -> Line:
+        if fields["step"] == self.steps + 1 and fields["phase"] == "COMMIT" and not self._closing:
+            self._closing = True
+            text = f"all {self.steps} updates are made; closing steps look at the last one's gradients"
+            return Line("info", text)
         return Line("detail", f"{self._place(fields)}: {fields['phase']}")
 
     def _tell_certified(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("detail", f"{self._place(fields)} is certified by all")
+
+    def _tell_drifted(self, t: float, fields: Mapping[str, Any]) -> Line:
+        whose = self.names.list(fields["peers"])
+        return Line(
+            "warning",
+            f"{self._place(fields)}: the model of {whose} is not the one that a majority holds (bad memory, or "
+            "another numerics class?): it is replaced, without a contribution in this step",
+        )
 
     def _tell_awaiting(self, t: float, fields: Mapping[str, Any]) -> Line:
         place = f"{self._place(fields)}, {fields['phase']}"
@@ -163,6 +177,9 @@ class Narrator:
     def _tell_expelled(self, t: float, fields: Mapping[str, Any]) -> Line:
         verb = "banned" if fields["kind"] == "ban" else "removed"
         why = f"{self.names.put(fields['reason'])} ({fields['rule']})"
+        if fields["applied"]:
+            why += f"; the update of step {fields['applied']} holds its part"
+            self._late.append(f"{self.names.of(fields['peer'])} in step {fields['applied']}")
         return Line("error", f"{self._place(fields)}: {self.names.of(fields['peer'])} is {verb}: {why}")
 
     def _tell_roster(self, t: float, fields: Mapping[str, Any]) -> Line:
@@ -189,9 +206,10 @@ class Narrator:
 
     def _tell_finished(self, t: float, fields: Mapping[str, Any]) -> Line:
         self._finished = True
-        return Line(
-            "info", f"all {self.steps} steps are done; the state is {fields['digest'][:16]} at every peer"
-        )
+        words = f"all {self.steps} steps are done; the state is {fields['digest'][:16]} at every peer"
+        if self._late:
+            words += f"; what it holds of the banned: {', '.join(self._late)}"
+        return Line("info", words)
 
     def _tell_saved(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("info", f"the model is in {fields['path']}")

@@ -50,7 +50,7 @@ def test_lists_are_short(words: list[str]) -> None:
     assert listed(words[:1]) == "".join(words[:1])
 
 
-BAN = {"event": "expelled", "peer": 3, "step": 7, "rule": "VER-6", "kind": "ban"}
+BAN = {"event": "expelled", "peer": 3, "step": 7, "rule": "VER-6", "kind": "ban", "applied": 0}
 WAITING = {"event": "waiting", "missing": [1], "reasons": ["tcp://h:1: nobody listens there"], "seconds": 3.0}
 SLOW = {"event": "awaiting", "step": 7, "phase": "COMMIT", "seconds": 4.0}
 LINES: list[tuple[dict[str, Any], str]] = [
@@ -74,6 +74,15 @@ LINES: list[tuple[dict[str, Any], str]] = [
         {**BAN, "kind": "remove", "rule": "STP-3", "reason": "late"},
         "error: step 7: dave is removed: late (STP-3)",
     ),
+    (
+        {**BAN, "rule": "VER-1", "reason": "cheated", "applied": 6},
+        "error: step 7: dave is banned: cheated (VER-1); the update of step 6 holds its part",
+    ),
+    (
+        {"event": "drifted", "step": 7, "peers": [1, 2]},
+        "warning: step 7: the model of bob and carol is not the one that a majority holds (bad memory, or another "
+        "numerics class?): it is replaced, without a contribution in this step",
+    ),
     ({"event": "roster", "epoch": 1, "roster": [0, 1, 2]}, "info: members from now on: alice, bob and carol"),
     (
         {"event": "accused", "step": 7, "accuser": 0, "accused": 3, "reason": "gradient claim, part 0"},
@@ -91,6 +100,23 @@ LINES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fields", "line"), LINES)
 def test_each_thing_in_one_line(fields: dict[str, Any], line: str) -> None:
     assert told(dict(fields)) == line
+
+
+def test_the_end_names_what_the_model_holds_of_the_banned() -> None:
+    teller = narrator()
+    told({**BAN, "rule": "VER-1", "reason": "cheated", "applied": 6}, by=teller)
+    told({**BAN, "peer": 1, "reason": "lied"}, by=teller)
+    last = told({"event": "finished", "digest": "ab" * 32}, by=teller)
+    assert last is not None
+    assert last.endswith("at every peer; what it holds of the banned: dave in step 6")
+
+
+def test_closing_steps_are_announced_once() -> None:
+    teller, first = narrator(), {"event": "phase", "epoch": 0, "step": 101, "phase": "COMMIT"}
+    lines = [told({**first, "phase": phase}, by=teller) for phase in ("COMMIT", "REDUCE", "COMMIT")]
+    assert lines[0] == "info: all 100 updates are made; closing steps look at the last one's gradients"
+    assert lines[1:] == ["detail: closing step 1: REDUCE", "detail: closing step 1: COMMIT"]
+    assert told({**first, "phase": "DONE"}) == "detail: closing step 1: DONE"
 
 
 def test_what_nobody_needs_to_read() -> None:
