@@ -80,8 +80,8 @@ LINES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"event": "drifted", "step": 7, "peers": [1, 2]},
-        "warning: step 7: the model of bob and carol is not the one that a majority holds (bad memory, or another "
-        "numerics class?): it is replaced, without a contribution in this step",
+        "warning: step 7: the model of bob and carol is not the one that a majority holds (bad memory, or "
+        "another numerics class?): it is replaced, without a contribution in this step",
     ),
     ({"event": "roster", "epoch": 1, "roster": [0, 1, 2]}, "info: members from now on: alice, bob and carol"),
     (
