@@ -76,7 +76,7 @@ def test_a_peer_says_of_each_that_is_missing_what_is_wrong(
         carol = evolve(run.peers[2], control=NO_HOST)
         run = evolve(run, peers=(*run.peers[:2], carol, *run.peers[3:]))
         file = write(tmp_path, run)
-        fitting = Hello(version("btard"), run.run_id, b"", b"", {}, b"one")
+        fitting = Hello(version("btard"), run.run_id, b"", b"", b"", {}, b"one")
         hellos = {
             4: [cbor2.dumps(["hello", {"version": "9.9.9", "news": 1}], canonical=True)],
             5: [encode_hello(evolve(fitting, run=bytes(32)))],
