@@ -84,8 +84,8 @@ def search(
 ) -> Result:
     """Visit every state of a configuration, or as many as it takes to find a failure.
 
-    ``progress`` is told the states so far; ``timeout`` is in seconds. Raises ModelError where the model does not
-    build, or the search ends without a result.
+    ``progress`` is told the states so far; ``timeout`` is in seconds. Raises ModelError where the model does
+    not build, or the search ends without a result.
     """
     text = (MODELS / f"{configuration.model}.m").read_text(encoding="utf-8")
     with TemporaryDirectory(prefix="btard-model-") as folder:
@@ -202,7 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("fuzz.model: interrupted", file=sys.stderr)
         return 130
     bad = good.count(False)
-    print(f"{len(good)} configurations, {bad} not as expected" if bad else f"{len(good)} configurations as expected")
+    print(
+        f"{len(good)} configurations, {bad} not as expected"
+        if bad
+        else f"{len(good)} configurations as expected"
+    )
     return 1 if bad else 0
 
 

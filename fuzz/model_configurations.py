@@ -86,10 +86,23 @@ ABLATIONS = (
 LONG = (
     _base("settle-4", "settle", "n = 4, f = 1, one epoch", H="3", EPOCHS="1", BANS="false"),
     _base("settle-4-two-epochs", "settle", "n = 4, f = 1, two epochs, bans", H="3"),
-    _base("settle-5", "settle", "n = 5, f = 2, chains alone", H="3", B="2", EPOCHS="1", BANS="false", STEPS="false"),
-    _base("settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"),
+    _base(
+        "settle-5",
+        "settle",
+        "n = 5, f = 2, chains alone",
+        H="3",
+        B="2",
+        EPOCHS="1",
+        BANS="false",
+        STEPS="false",
+    ),
+    _base(
+        "settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"
+    ),
     _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
-    _base("phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"),
+    _base(
+        "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
+    ),
     _base("phases-4", "phases", "n = 4, f = 1", H="3", C="0"),
     _base("judging-4", "judging", "n = 4, f = 1", H="3"),
     _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),

@@ -12,6 +12,7 @@ const
   EPOCHS: 2;                   -- epochs that may end; in the one after them nothing happens
   APPLY: 1;                    -- ticks that applying a step takes at most
   BANS: true;                  -- classes ban(b) as well as guilty(b)
+  ANY_LENGTH: true;            -- Byzantine chains of any length that is in time, not the shortest alone
   STEPS: true;                 -- a step may be certified in each epoch
   LAST_STEPS: true;            -- also in the last of these epochs
 
@@ -347,6 +348,7 @@ ruleset h: honest do
     rule "Byzantine chain"
       ep[h] < EPOCHS & sigs[ep[h]][h][c] = 0
       & (mo[h] = RUN | (k = 0 ? c != COMMIT & ev[h][c <= B ? c : c - B] = 0 : mo[h] = SETTLE & in_time(h, k)))
+      & (ANY_LENGTH | k = 0 | (mo[h] = SETTLE & 2 * (k - 1) < el[h]) | (k = 1 & mo[h] = SETTLE))
       & (BANS | (c <= B & !bans))
       & (c != COMMIT | (!bans & k > 0 & mo[h] = SETTLE & STEPS
                         & forall o: honest do ok_sent[ep[h]][o] endforall))
