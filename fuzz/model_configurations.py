@@ -1,0 +1,113 @@
+"""What is searched: models, constants, and whether all invariants must hold (spec/model/README.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+
+@frozen
+class Configuration:
+    """A model of spec/model/ with some constants set, and what must come of its search."""
+
+    name: str
+    model: str
+    constants: Mapping[str, str]
+    holds: bool
+    why: str
+
+    def also(self, constants: Mapping[str, str]) -> Configuration:
+        """Return the same with more constants set."""
+        return evolve(self, constants={**self.constants, **constants})
+
+
+def _base(name: str, model: str, why: str, **constants: str) -> Configuration:
+    return Configuration(name, model, constants, True, why)
+
+
+def _ablation(model: str, rule: str, switch: str, **constants: str) -> Configuration:
+    name = f"{model}-without-{switch.lower().replace('_', '-')}"
+    return Configuration(name, model, {**constants, switch: "false"}, False, f"{rule} switched off")
+
+
+_FIVE = {"H": "3", "B": "2", "SKEW": "0", "C": "0"}
+_SILENT = {**_FIVE, "BYZ_VOTES": "false"}
+
+BASE = (
+    _base("settle-3", "settle", "n = 3, f = 1: SETTLE and ratification, two epochs, guilty, ban and commit"),
+    _base("phases-3", "phases", "n = 3, f = 1: phases, pull, ENTER, LATE, freeze, the epoch after; C = 1"),
+    _base("judging-3", "judging", "n = 3, f = 1: a claim between two parties, T_judge to the tick"),
+    _base("judging-3-target", "judging", "n = 3: a claim with a target", VALIDATOR="true"),
+    _base("judging-5", "judging", "n = 5, f = 2: both parties may be Byzantine, votes split", **_FIVE),
+)
+
+ABLATIONS = (
+    _ablation("settle", "AGR-12", "CERTIFICATE_IS_INPUT"),
+    _ablation("settle", "AGR-13", "LENGTH_IN_TIME"),
+    _ablation("settle", "AGR-14", "ENOUGH_ROUNDS"),
+    _ablation("settle", "AGR-14", "OUTCOME_IS_APPLIED"),
+    _ablation("settle", "AGR-14", "ROOM_TO_APPLY"),
+    _ablation("settle", "AGR-12", "BAN_IS_A_CLASS"),
+    _ablation("settle", "AGR-17", "CHAIN_FREEZES"),
+    _ablation("settle", "AGR-17", "COMMIT_WAITS"),
+    _ablation("phases", "AGR-11", "FREEZE", C="0"),
+    _ablation("phases", "AGR-12", "CERTIFICATE_IS_INPUT", C="0"),
+    _ablation("phases", "AGR-3", "PREV_COMPARED", C="0"),
+    _ablation("phases", "AGR-5", "PULL_AT_ONCE", C="0"),
+    _ablation("phases", "AGR-8", "LATE_ANSWERED", C="0"),
+    _ablation("phases", "AGR-8", "LATE_ANSWERED_LATER", C="0"),
+    _ablation("phases", "TIM-2", "TIME_IS_ENOUGH", C="0"),
+    _ablation("phases", "AGR-14", "OUTCOME_IS_APPLIED", C="0"),
+    _ablation("phases", "AGR-4", "NEXT_KEPT", C="0"),
+    _ablation("phases", "AGR-5", "ENTER_SENT"),
+    _ablation("phases", "TIM-5", "ENTERED_TIME_IS_ENOUGH"),
+    _ablation("judging", "TIM-6", "TIME_IS_ENOUGH"),
+    _ablation("judging", "AGR-8", "RELAYED"),
+    _ablation("judging", "AGR-12", "EVIDENCE_SENT"),
+    _ablation("judging", "VER-15", "NOVERDICT_SAID", **_SILENT),
+    _ablation("judging", "AGR-9", "CULPRITS_COUNTED", ACCOMPLICE="true", **_SILENT),
+    Configuration(
+        "judging-target-accuser-removed",
+        "judging",
+        {**_SILENT, "VALIDATOR": "true", "REMOVES_ACCUSED": "false"},
+        False,
+        "a NOVERDICT on a claim with a target removes its accuser: an honest one",
+    ),
+    Configuration(
+        "judging-target-accused-removed",
+        "judging",
+        {**_SILENT, "VALIDATOR": "true", "REMOVES_ACCUSER": "false"},
+        False,
+        "a NOVERDICT on a claim with a target removes the accused: an honest one",
+    ),
+)
+
+LONG = (
+    _base("settle-4", "settle", "n = 4, f = 1, one epoch", H="3", EPOCHS="1", BANS="false"),
+    _base("settle-4-two-epochs", "settle", "n = 4, f = 1, two epochs, bans", H="3"),
+    _base(
+        "settle-5",
+        "settle",
+        "n = 5, f = 2, chains alone",
+        H="3",
+        B="2",
+        EPOCHS="1",
+        BANS="false",
+        STEPS="false",
+    ),
+    _base(
+        "settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"
+    ),
+    _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
+    _base(
+        "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
+    ),
+    _base("phases-4", "phases", "n = 4, f = 1", H="3", C="0"),
+    _base("judging-4", "judging", "n = 4, f = 1", H="3"),
+    _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
+    _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
+    _ablation("settle", "AGR-15", "SIGNATURES_SENT_ON", H="3", B="2", BANS="false", STEPS="false"),
+    _ablation("settle", "AGR-16", "OLD_EVIDENCE_FREEZES", H="3", B="2", BANS="false", STEPS="false"),
+    _ablation("settle", "AGR-4", "NEXT_EPOCH_KEPT", H="3", B="2", BANS="false", STEPS="false"),
+)
