@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     most = (options.peers - 2) // 2
     known = [f"{name}@{options.steps // 10 + 1}" for name in GRADIENT_ATTACKS if name in BUILT_IN]
-    attacks = options.attack or (known * most)[: max(1, most - 1)]
+    attacks = options.attack or known[:most]
     variants = [Variant.BTARD] if options.only_attacked else [Variant.ATTACK_FREE, Variant.BTARD]
     try:
         plan = make_plan(

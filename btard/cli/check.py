@@ -173,7 +173,7 @@ def _harm(genesis: RunFile, contributors: int) -> str:
     tau, rtol = genesis.parameters.tau, genesis.parameters.gradient_rtol
     if math.isinf(tau):
         return "any: tau is inf, so the aggregate is the plain mean and nothing is checked"
-    push = f"{2 * contributors * rtol * tau:.3g} per part and step is what cheats can push without being seen"
+    push = f"{6 * contributors * rtol * tau:.3g} per part and step is what cheats can push without being seen"
     if rtol < LOOSE_RTOL:
         return push
     return (

@@ -34,9 +34,9 @@ def test_a_node_that_is_ready(made: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "carol is ready" in out
     assert re.search(r"canary +[0-9a-f]{16}", out)
     assert re.search(r"optimizer +SGD: equal updates on any hardware", out)
-    # m/n * (n - f)/(n - 1) with n = 4, m = 1, f = 1; and 2 * 3 contributors * 1e-6 * 0.3
+    # m/n * (n - f)/(n - 1) with n = 4, m = 1, f = 1; and 6 * 3 contributors * 1e-6 * 0.3
     assert "0.25 a step" in out
-    assert "1.8e-06 per part and step" in out
+    assert "5.4e-06 per part and step" in out
 
 
 def test_a_run_file_alone(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
