@@ -261,6 +261,14 @@ def test_the_state_follows_the_reports() -> None:
     assert (state.epoch, state.roster, list(state.expelled)) == (1, PLAN.honest, [BAD])
 
 
+def test_who_is_removed_and_then_banned_counts_as_banned() -> None:
+    state = run_state()
+    peer = PLAN.honest[0]
+    for kind in ("remove", "ban", "remove"):
+        state.apply(peer, Event("expelled", gone(BAD, 60) | {"kind": kind}))
+    assert (state.expelled[BAD].kind, state.members[peer].expelled[BAD].kind) == ("ban", "ban")
+
+
 def test_cheats_have_no_say() -> None:
     state = run_state()
     state.apply(BAD, Event("expelled", gone(PLAN.honest[0], 60)))
