@@ -261,6 +261,37 @@ def test_the_state_follows_the_reports() -> None:
     assert (state.epoch, state.roster, list(state.expelled)) == (1, PLAN.honest, [BAD])
 
 
+def by(attack: str, *expelled: tuple[int, str, str]) -> list[Finding]:
+    """What is found of the cheats, where one of them attacks so and is gone at (step, rule, kind)."""
+    plan = evolve(PLAN, attacks={BAD: parse(attack)})
+    state = run_state(plan=plan)
+    for member in state.honest:
+        for step, rule, kind in expelled:
+            state.apply(member.index, Event("expelled", gone(BAD, step, rule) | {"kind": kind}))
+        state.apply(member.index, summary_event())
+        state.exited(member.index, 0)
+    return findings({Variant.BTARD: outcome_of(state, "cd" * 32, 60.0)})[:2]
+
+
+@pytest.mark.parametrize(
+    ("attack", "expelled", "holds", "says"),
+    [
+        ("false_vote@60", [], (True, None), "kept its place and does no harm: a verdict takes"),
+        ("withhold_reveal@60", [(60, "STP-3", "remove")], (True, None), "removed in step 60, the very step"),
+        ("withhold_reveal@60", [(60, "VER-1", "ban")], (True, False), "but the rule that it broke is STP-3"),
+        ("false_vote@60", [(60, "VER-1", "ban")], (True, False), "but the rule that it broke is none"),
+        ("nan@60", [], (False, False), "was not banned within"),
+        ("mine.py:Own@60", [(61, "VER-1", "ban")], (True, None), "banned in step 61"),
+    ],
+)
+def test_what_is_expected_of_each_attack(
+    attack: str, expelled: list[tuple[int, str, str]], holds: tuple[bool | None, bool | None], says: str
+) -> None:
+    found = by(attack, *expelled)
+    assert (found[0].holds, found[1].holds) == holds
+    assert says in found[1].text
+
+
 def test_who_is_removed_and_then_banned_counts_as_banned() -> None:
     state = run_state()
     peer = PLAN.honest[0]
