@@ -8,14 +8,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from btard.attacks.names import parse
 from btard.demo.events import Event, EventError, Expulsion, Summary, parse_line
 from btard.demo.outcome import Outcome, outcome_of, summary
 from btard.demo.plan import Plan, Variant, make_plan
 from btard.demo.state import RunState
-from btard.demo.verdict import findings, status
+from btard.demo.verdict import Finding, findings, status
 
 PLAN = make_plan(
     peers=8,
