@@ -16,7 +16,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -36,6 +36,7 @@ PEERS, VALIDATORS, TAU = 8, 1, 0.3
 FIRST = 5  # the step in which attacks begin
 LOSS_GOAL = 0.02  # of accuracy
 SETTLING = 10  # steps after the last that an attacker may take
+ENOUGH = 80  # steps after which accuracy hardly moves any more
 
 
 @frozen
@@ -56,7 +57,13 @@ class Trial:
         """Who attacks in it, and how."""
         cheats = tuple(sorted(shuffled(PEERS, self.seed)[: self.attackers]))
         texts = self.case.texts(cheats, FIRST)
-        return _plan(self.seed, {peer: parse(text) for peer, text in texts.items()})
+        attacks = {peer: parse(text) for peer, text in texts.items()}
+        return Plan(PEERS, self.steps, self.seed, attacks, TAU, VALIDATORS)
+
+    @property
+    def steps(self) -> int:
+        """How long it is: the same for one attacker and for three."""
+        return max(ENOUGH, FIRST + self.case.within(PEERS, VALIDATORS, 3) + SETTLING)
 
 
 def trials(cases: Sequence[Case], seeds: Sequence[int], all_forms: bool) -> Iterator[Trial]:
@@ -69,11 +76,6 @@ def trials(cases: Sequence[Case], seeds: Sequence[int], all_forms: bool) -> Iter
                 yield Trial(form, form.sizes()[size], seed)
         for turn in range(len(places), 0 if all_forms else len(forms)):
             yield Trial(forms[turn], forms[turn].sizes()[turn % 2], seeds[-1])
-
-
-def _plan(seed: int, attacks: Mapping[int, object]) -> Plan:
-    longest = max(case.within(PEERS, VALIDATORS, 3) for case in CASES)
-    return Plan(PEERS, FIRST + longest + SETTLING, seed, attacks, TAU, VALIDATORS)  # type: ignore[arg-type]
 
 
 def run(plan: Plan, variant: Variant, folder: Path, task: TaskIdentity) -> Outcome:
@@ -147,29 +149,30 @@ class Session:
     folder: Path
     results: list[Result] = field(factory=list)
     broken: list[str] = field(factory=list)
-    _free: dict[int, tuple[TaskIdentity, Outcome]] = field(factory=dict)
+    _free: dict[tuple[int, int], tuple[TaskIdentity, Outcome]] = field(factory=dict)
 
     def play(self, number: int, total: int, trial: Trial) -> None:
         """Run one trial, and the run without attack of its seed if there was none yet."""
         try:
-            task, free = self._without_attack(trial.seed)
+            task, free = self._without_attack(trial.seed, trial.steps)
             outcome = run(trial.plan, Variant.BTARD, self.folder / f"run-{number}", task)
         except BtardError as error:
             self.broken.append(f"{trial.case.attack}, {trial.attackers} of {PEERS}, seed {trial.seed}: {error}")
             print(f"{number}/{total} broke off: {self.broken[-1]}", flush=True)
             return
         self.results.append(Result(trial, outcome, free))
-        print(f"{number}/{total} {self.results[-1].row()}", flush=True)
+        print(f"{number:3}/{total} {self.results[-1].row()}", flush=True)
         for problem in self.results[-1].problems():
             print(f"    NO: {problem}", flush=True)
 
-    def _without_attack(self, seed: int) -> tuple[TaskIdentity, Outcome]:
-        if seed not in self._free:
-            plan = _plan(seed, {})
+    def _without_attack(self, seed: int, steps: int) -> tuple[TaskIdentity, Outcome]:
+        if (seed, steps) not in self._free:
+            plan = Plan(PEERS, steps, seed, {}, TAU, VALIDATORS)
             task = identify_task(plan)
-            print(f"seed {seed}: the run without attack ({plan.steps} steps)", flush=True)
-            self._free[seed] = task, run(plan, Variant.ATTACK_FREE, self.folder / f"free-{seed}", task)
-        return self._free[seed]
+            print(f"seed {seed}: {steps} steps without attack", flush=True)
+            outcome = run(plan, Variant.ATTACK_FREE, self.folder / f"free-{seed}-{steps}", task)
+            self._free[seed, steps] = task, outcome
+        return self._free[seed, steps]
 
     def failed(self) -> bool:
         """Whether anything was not as it should be."""

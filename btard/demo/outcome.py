@@ -56,6 +56,10 @@ class Outcome:
         """The honest peers that were banned or removed."""
         return tuple(expulsion for expulsion in self.expelled if expulsion.peer not in self.attacks)
 
+    def expulsion_of(self, peer: int) -> Expulsion | None:
+        """Return how a peer lost its place; None if it did not."""
+        return next((expulsion for expulsion in self.expelled if expulsion.peer == peer), None)
+
     def ban_of(self, peer: int) -> Expulsion | None:
         """Return how a peer was banned; None if it was not."""
         found = (expulsion for expulsion in self.expelled if expulsion.peer == peer and expulsion.kind == "ban")

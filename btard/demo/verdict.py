@@ -7,6 +7,8 @@ from typing import Final
 
 from attrs import frozen
 
+from btard.attacks.expected import CASES, Case, When
+from btard.attacks.names import AttackSpec
 from btard.demo.events import Expulsion
 from btard.demo.outcome import Outcome
 from btard.demo.plan import Variant
@@ -15,9 +17,6 @@ ATTACK_FREE_GOAL: Final = 0.96
 LOSS_GOAL: Final = 0.02  # of accuracy, to the attack
 HARM: Final = 0.3  # accuracy below which the attack has ruined a model
 RECOVERY_STEPS: Final = 30  # after the last ban
-# Rules of the specification that a cheat breaks. A sign_flip also accuses its validator, falsely: as an
-# aggregator it holds its own false part, which the recomputed gradient does not fit.
-BROKEN_RULES: Final = {"sign_flip": ("VER-1",), "bad_aggregate": ("VER-4",)}
 
 
 @frozen
@@ -46,29 +45,46 @@ def counted(number: int, noun: str) -> str:
 
 
 def _cheats(main: Outcome) -> Finding:
-    banned = sum(main.ban_of(peer) is not None for peer in main.attacks)
-    all_of_them = len(main.attacks)
-    return Finding(f"{banned} of {counted(all_of_them, 'cheat')} banned", banned == all_of_them)
+    out = [gone for peer in main.attacks if (gone := main.expulsion_of(peer)) is not None]
+    kept = [attack for peer, attack in main.attacks.items() if main.expulsion_of(peer) is None]
+    words = "banned" if all(gone.kind == "ban" for gone in out) else "banned or removed"
+    all_of_them = counted(len(main.attacks), "cheat")
+    return Finding(f"{len(out)} of {all_of_them} {words}", all(_harmless(attack) for attack in kept))
+
+
+def _forms(attack: AttackSpec) -> list[Case]:
+    """Return what is expected of the attack, in each of its forms; of a user's own nothing is."""
+    return [case for case in CASES if case.name == attack.name]
+
+
+def _harmless(attack: AttackSpec) -> str:
+    """Say why the attack does no harm, if that is so."""
+    return next((case.why for case in _forms(attack) if case.when is When.NEVER), "")
 
 
 def _each_cheat(main: Outcome) -> Iterator[Finding]:
     for peer, attack in main.attacks.items():
-        ban = main.ban_of(peer)
+        gone = main.expulsion_of(peer)
         who = f"peer-{peer} ({attack.name} from step {attack.from_step})"
-        if ban is None:
+        if gone is not None:
+            yield _one_cheat(who, attack, gone)
+        elif why := _harmless(attack):
+            yield Finding(f"{who} kept its place and does no harm: {why}")
+        else:
             yield Finding(f"{who} was not banned within {main.steps} steps", False)
-            continue
-        lag = ban.step - attack.from_step
-        after = f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
-        text = f"{who}: banned in step {ban.step}, {after}, by {by_rule(ban)}"
-        if ban.applied:
-            text += f"; the update of step {ban.applied}, applied before, holds its part"
-        broken = BROKEN_RULES.get(attack.name, (ban.rule,))
-        if ban.rule not in broken:
-            text += f"; but the rule that it broke is {broken[0]}"
-        # a shifted aggregate must never be applied; who is caught by chance may be lucky for a while
-        prompt = lag == 0 if attack.name == "bad_aggregate" else None
-        yield Finding(text, prompt if ban.rule in broken else False)
+
+
+def _one_cheat(who: str, attack: AttackSpec, gone: Expulsion) -> Finding:
+    lag, forms = gone.step - attack.from_step, _forms(attack)
+    after = f"{counted(lag, 'step')} after its first attack" if lag else "the very step of its first attack"
+    text = f"{who}: {gone.verb} in step {gone.step}, {after}, by {by_rule(gone)}"
+    if gone.applied:
+        text += f"; the update of step {gone.applied}, applied before, holds its part"
+    if forms and not any(gone.rule in case.rules and gone.kind in case.kind for case in forms):
+        rules = " or ".join(dict.fromkeys(rule for case in forms for rule in case.rules))
+        return Finding(f"{text}; but the rule that it broke is {rules or 'none'}", False)
+    # a shifted aggregate must never be applied; who is caught by chance may be lucky for a while
+    return Finding(text, lag == 0 if attack.name == "bad_aggregate" else None)
 
 
 def by_rule(gone: Expulsion) -> str:

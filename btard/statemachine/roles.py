@@ -71,4 +71,6 @@ def _forget(turn: Turn, number: int) -> None:
     reports = tuple(entry for entry in turn.state.reports if entry[0] >= number - 1)
     turn.set(reports=reports)
     turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)(), waiting=empty)
-    turn.emit(fx.Discard(needed))
+    # The judgements of reports, which no certificate waits for, may still be under way; they are over before
+    # the own COMMIT of this step, since computations come one after the other.
+    turn.emit(fx.Discard(needed - 1 if reports else needed))

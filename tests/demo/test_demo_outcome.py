@@ -8,14 +8,16 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from btard.attacks.names import parse
 from btard.demo.events import Event, EventError, Expulsion, Summary, parse_line
 from btard.demo.outcome import Outcome, outcome_of, summary
 from btard.demo.plan import Plan, Variant, make_plan
 from btard.demo.state import RunState
-from btard.demo.verdict import findings, status
+from btard.demo.verdict import Finding, findings, status
 
 PLAN = make_plan(
     peers=8,
@@ -259,6 +261,45 @@ def test_the_state_follows_the_reports() -> None:
     state.apply(first, Event("expelled", gone(BAD, 60)))
     state.apply(first, Event("roster", {"epoch": 1, "roster": list(PLAN.honest)}))
     assert (state.epoch, state.roster, list(state.expelled)) == (1, PLAN.honest, [BAD])
+
+
+def by(attack: str, *expelled: tuple[int, str, str]) -> list[Finding]:
+    """What is found of the cheats, where one of them attacks so and is gone at (step, rule, kind)."""
+    plan = evolve(PLAN, attacks={BAD: parse(attack)})
+    state = run_state(plan=plan)
+    for member in state.honest:
+        for step, rule, kind in expelled:
+            state.apply(member.index, Event("expelled", gone(BAD, step, rule) | {"kind": kind}))
+        state.apply(member.index, summary_event())
+        state.exited(member.index, 0)
+    return findings({Variant.BTARD: outcome_of(state, "cd" * 32, 60.0)})[:2]
+
+
+@pytest.mark.parametrize(
+    ("attack", "expelled", "holds", "says"),
+    [
+        ("false_vote@60", [], (True, None), "kept its place and does no harm: a verdict takes"),
+        ("withhold_reveal@60", [(60, "STP-3", "remove")], (True, None), "removed in step 60, the very step"),
+        ("withhold_reveal@60", [(60, "VER-1", "ban")], (True, False), "but the rule that it broke is STP-3"),
+        ("false_vote@60", [(60, "VER-1", "ban")], (True, False), "but the rule that it broke is none"),
+        ("nan@60", [], (False, False), "was not banned within"),
+        ("mine.py:Own@60", [(61, "VER-1", "ban")], (True, None), "banned in step 61"),
+    ],
+)
+def test_what_is_expected_of_each_attack(
+    attack: str, expelled: list[tuple[int, str, str]], holds: tuple[bool | None, bool | None], says: str
+) -> None:
+    found = by(attack, *expelled)
+    assert (found[0].holds, found[1].holds) == holds
+    assert says in found[1].text
+
+
+def test_who_is_removed_and_then_banned_counts_as_banned() -> None:
+    state = run_state()
+    peer = PLAN.honest[0]
+    for kind in ("remove", "ban", "remove"):
+        state.apply(peer, Event("expelled", gone(BAD, 60) | {"kind": kind}))
+    assert (state.expelled[BAD].kind, state.members[peer].expelled[BAD].kind) == ("ban", "ban")
 
 
 def test_cheats_have_no_say() -> None:

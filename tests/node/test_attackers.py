@@ -59,6 +59,17 @@ def test_false_votes_of_a_minority_save_nobody_and_convict_nobody(other: str) ->
     assert [(peer, step) for peer, step, _ in cluster.bans()] == [(6, 2)]
 
 
+# -- judges that take their time --------------------------------------------------------------------------
+
+
+@pytest.mark.shows("VER-19")
+def test_a_report_is_judged_also_where_the_next_step_has_begun() -> None:
+    """Nobody waits for a report's votes: what they are about must still be here when a judge gets to it."""
+    cluster = Cluster(peers=8, steps=40, seed=1, attacks={2: "vanish@2"}, compute_time=0.04)
+    cluster.run_until_expelled(further=2).check_expelled()
+    assert [(out["kind"], out["rule"]) for out in cluster.expelled()] == [("remove", "STP-3"), ("ban", "VER-1")]
+
+
 # -- real processes ---------------------------------------------------------------------------------------
 
 STEPS = 8

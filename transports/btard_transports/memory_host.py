@@ -84,10 +84,13 @@ class MemoryHost:
         self._network.after(delay, partial(self._timer_expires, timer, setting))
 
     def submit(self, token: Hashable, function: Callable[[], object]) -> None:
-        """See Host. The function runs now, in no virtual time; its result comes when its turn is over."""
+        """See Host. The function runs, in no virtual time, when its turn is over: things happen before that."""
         self._busy_until = max(self._busy_until, self._network.now) + self._network.compute_time
-        done = delivery.done(*call(token, function))
-        self._network.after(self._busy_until - self._network.now, partial(self._deliver, done))
+        self._network.after(self._busy_until - self._network.now, partial(self._compute, token, function))
+
+    def _compute(self, token: Hashable, function: Callable[[], object]) -> None:
+        if not self.stopped:
+            self._deliver(delivery.done(*call(token, function)))
 
     def set_members(self, peers: frozenset[int]) -> None:
         """See Host."""
