@@ -36,6 +36,7 @@ _SETTLE_FIVE = {"H": "3", "B": "2", "BANS": "false", "STEPS": "false", "ANY_LENG
 _SILENT = {**_FIVE, "BYZ_VOTES": "false"}
 
 BASE = (
+    _base("late-5", "late", "n = 5, f = 2: LATE and pull where messages are withheld from some"),
     _base("settle-3", "settle", "n = 3, f = 1: SETTLE and ratification, two epochs, guilty, ban and commit"),
     _base("phases-3", "phases", "n = 3, f = 1: phases, pull, ENTER, LATE, freeze, the epoch after; C = 1"),
     _base("judging-3", "judging", "n = 3, f = 1: a claim between two parties, T_judge to the tick"),
@@ -103,6 +104,7 @@ LONG = (
     _base(
         "settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"
     ),
+    _base("settle-5-shortest", "settle", "n = 5, f = 2, two epochs, shortest chains", **_SETTLE_FIVE),
     _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
     _base(
         "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
