@@ -32,9 +32,11 @@ def _ablation(model: str, rule: str, switch: str, **constants: str) -> Configura
 
 
 _FIVE = {"H": "3", "B": "2", "SKEW": "0", "C": "0"}
+_SETTLE_FIVE = {"H": "3", "B": "2", "BANS": "false", "STEPS": "false", "ANY_LENGTH": "false"}
 _SILENT = {**_FIVE, "BYZ_VOTES": "false"}
 
 BASE = (
+    _base("late-5", "late", "n = 5, f = 2: LATE and pull where messages are withheld from some"),
     _base("settle-3", "settle", "n = 3, f = 1: SETTLE and ratification, two epochs, guilty, ban and commit"),
     _base("phases-3", "phases", "n = 3, f = 1: phases, pull, ENTER, LATE, freeze, the epoch after; C = 1"),
     _base("judging-3", "judging", "n = 3, f = 1: a claim between two parties, T_judge to the tick"),
@@ -51,12 +53,15 @@ ABLATIONS = (
     _ablation("settle", "AGR-12", "BAN_IS_A_CLASS"),
     _ablation("settle", "AGR-17", "CHAIN_FREEZES"),
     _ablation("settle", "AGR-17", "COMMIT_WAITS"),
+    _ablation("settle", "AGR-15", "SIGNATURES_SENT_ON", **_SETTLE_FIVE, EPOCHS="1"),
+    _ablation("settle", "AGR-16", "OLD_EVIDENCE_FREEZES", **_SETTLE_FIVE),
     _ablation("phases", "AGR-11", "FREEZE", C="0"),
     _ablation("phases", "AGR-12", "CERTIFICATE_IS_INPUT", C="0"),
     _ablation("phases", "AGR-3", "PREV_COMPARED", C="0"),
     _ablation("phases", "AGR-5", "PULL_AT_ONCE", C="0"),
-    _ablation("phases", "AGR-8", "LATE_ANSWERED", C="0"),
-    _ablation("phases", "AGR-8", "LATE_ANSWERED_LATER", C="0"),
+    _ablation("late", "AGR-8", "LATE_ANSWERED"),
+    _ablation("late", "AGR-8", "LATE_ANSWERED_LATER"),
+    _ablation("late", "AGR-9", "QUORUM_IS_EVIDENCE"),
     _ablation("phases", "TIM-2", "TIME_IS_ENOUGH", C="0"),
     _ablation("phases", "AGR-14", "OUTCOME_IS_APPLIED", C="0"),
     _ablation("phases", "AGR-4", "NEXT_KEPT", C="0"),
@@ -99,6 +104,7 @@ LONG = (
     _base(
         "settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"
     ),
+    _base("settle-5-shortest", "settle", "n = 5, f = 2, two epochs, shortest chains", **_SETTLE_FIVE),
     _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
     _base(
         "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
@@ -107,7 +113,4 @@ LONG = (
     _base("judging-4", "judging", "n = 4, f = 1", H="3"),
     _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
     _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
-    _ablation("settle", "AGR-15", "SIGNATURES_SENT_ON", H="3", B="2", BANS="false", STEPS="false"),
-    _ablation("settle", "AGR-16", "OLD_EVIDENCE_FREEZES", H="3", B="2", BANS="false", STEPS="false"),
-    _ablation("settle", "AGR-4", "NEXT_EPOCH_KEPT", H="3", B="2", BANS="false", STEPS="false"),
 )

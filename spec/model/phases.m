@@ -19,7 +19,7 @@ const
   CERTIFICATE_IS_INPUT: true;  -- AGR-12: a peer that freezes signs commit for its certificate
   PREV_COMPARED: true;         -- AGR-3: a message counts only if its prev is the receiver's own
   PULL_AT_ONCE: true;          -- AGR-5: pull on a message of the phase after; without it LATE alone asks
-  ENTER_SENT: true;            -- AGR-5, MSG: ENTER on entering ACCUSE, which triggers the pull like a message
+  ENTER_SENT: true;            -- AGR-5: ENTER on entering ACCUSE, which triggers the pull like a message
   LATE_ANSWERED: true;         -- AGR-8: who holds what a LATE names forwards it
   LATE_ANSWERED_LATER: true;   -- AGR-8: also when it comes only after the LATE
   TIME_IS_ENOUGH: true;        -- TIM-2: without it time-outs are one tick short
