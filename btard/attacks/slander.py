@@ -67,7 +67,7 @@ def _on_the_target(request: cp.Verify) -> Claim | None:
 
 def _on_a_validator(request: cp.Verify) -> Claim | None:
     check = next(iter(request.validators), None)
-    return Claim(ClaimKind.VALIDATOR, check.validator, check.part, check.object) if check else None
+    return Claim(ClaimKind.VALIDATOR, check.validator, check.part, b"") if check else None
 
 
 def _on_an_aggregator(request: cp.Verify) -> Claim | None:

@@ -37,12 +37,7 @@ def bulk_of_claim(turn: Turn, claim: Claim) -> tuple[Bulk, ...]:
     """Return the objects that judging an admissible claim needs besides those of the phases before."""
     if claim.kind is ClaimKind.AGGREGATE:
         return parts_of(turn, claim.part)
-    if not claim.object:
-        return ()
-    if claim.kind is ClaimKind.VALIDATOR and turn.state.last is not None:
-        parts = len(turn.state.last.roster)
-        return (Bulk(claim.object, part_size(turn.config.parameters.dimension, parts, claim.part)),)
-    return (bulk_of_part(turn, claim.object, claim.part),)
+    return (bulk_of_part(turn, claim.object, claim.part),) if claim.object else ()
 
 
 def commit_of(turn: Turn, author: int) -> Commit:
@@ -153,7 +148,9 @@ def inadmissible(turn: Turn, author: int, claim: Claim) -> str | None:
     at, record = turn.at, turn.state.last
     match claim.kind:
         case ClaimKind.GRADIENT:
-            right = target_of(turn.state, author) == claim.accused
+            targets = {pair.target for pair in at.pairs}
+            aggregated = record is not None and author in record.aggregators
+            right = claim.accused in targets and (target_of(turn.state, author) == claim.accused or aggregated)
             named = claim.part == 0 and not claim.object
         case ClaimKind.VALIDATOR:
             target = target_of(turn.state, claim.accused)
@@ -163,7 +160,7 @@ def inadmissible(turn: Turn, author: int, claim: Claim) -> str | None:
                 and claim.part < len(record.roster)
                 and record.aggregators[claim.part] == author
             )
-            named = right and claim.object == validator_check(turn, claim.accused, claim.part).object
+            named = not claim.object
         case ClaimKind.AGGREGATE:
             right = claim.part in at.disputed and at.aggregators[claim.part] == claim.accused
             named = not claim.object

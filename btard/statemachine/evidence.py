@@ -181,15 +181,6 @@ def _quorum_of_votes(state: State, evidence: Evidence) -> bool:
     return _distinct_members(state, votes, alike)
 
 
-def doubted(claim: Claim, accuser: int) -> tuple[int, ...]:
-    """Return who loses its place where a quorum saw no verdict on this claim (spec AGR-9).
-
-    A `validator` claim has two possible culprits; where both are, honest judges may disagree, and the accuser
-    is not to blame.
-    """
-    return (claim.accused,) if claim.kind is ClaimKind.VALIDATOR else (accuser, claim.accused)
-
-
 def _quorum_of_doubt(state: State, evidence: Evidence) -> bool:
     accusation, *opinions = evidence.envelopes
     raised, claim = accusation.message, claim_of(accusation)
@@ -199,8 +190,8 @@ def _quorum_of_doubt(state: State, evidence: Evidence) -> bool:
     expected = NoVerdict(raised.body.step, accusation.author, accusation.hash)
     if (first.epoch, first.body) != (raised.epoch, expected):
         return False
-    subjects = doubted(claim, accusation.author)
-    return evidence.subject in subjects and _distinct_members(state, opinions, lambda body: body)
+    parties = (accusation.author, claim.accused)
+    return evidence.subject in parties and _distinct_members(state, opinions, lambda body: body)
 
 
 def rule_broken(evidence: Evidence) -> tuple[str, str]:
@@ -215,6 +206,4 @@ def rule_broken(evidence: Evidence) -> tuple[str, str]:
         return "VER-18", f"as an aggregator covered the false scalars of peer {claim.accused}"
     if evidence.subject == evidence.envelopes[0].author:
         return "VER-6", f"raised a false {claim.kind} claim on peer {claim.accused}"
-    if evidence.subject != claim.accused:
-        return _CLAIM_RULES[ClaimKind.GRADIENT]  # the target, found out by judging its validator
     return _CLAIM_RULES[claim.kind]

@@ -7,7 +7,7 @@ from btard.statemachine.checks import check_for, gradient_check, scalars_of
 from btard.statemachine.compute import ACCUSER, Judge, Judged
 from btard.statemachine.config import quorum
 from btard.statemachine.delivery import phase_body
-from btard.statemachine.evidence import claim_of, doubted, names
+from btard.statemachine.evidence import claim_of, names
 from btard.statemachine.messages import (
     Claim,
     Envelope,
@@ -131,7 +131,7 @@ def _verdict(turn: Turn, accuser: int) -> list[Evidence]:
     proofs = _by_votes(turn, turn.at.number, accusation)
     doubts = _opinions(turn, accusation, ("noverdict", turn.state.epoch, turn.at.number, accuser))
     if not proofs and len(doubts) >= quorum(len(turn.state.roster)):
-        subjects = [peer for peer in doubted(claim, accuser) if peer in turn.state.roster]
+        subjects = [peer for peer in (accuser, claim.accused) if peer in turn.state.roster]
         proofs = [Evidence(EvidenceKind.NOVERDICT, subject, (accusation, *doubts)) for subject in subjects]
     return proofs
 

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from btard.training.backend import Backend
 
 
-VALIDATOR_MARGIN = 1.5
-"""A validator's numbers are held against its target's, and judges hold both against their own.
+VALIDATOR_MARGIN = 2.0
+"""A validator's numbers are held against its target's part: four times gradient_rtol, twice what accusers use.
 
-So what an accuser sees may be the sum of two deviations that judges let pass: it accuses above three times
-gradient_rtol, more than twice the vote threshold (spec TOL-7).
+Two that are farther apart are not both within the accuse threshold of a third (spec TOL-7).
 """
 
 
@@ -34,7 +33,6 @@ class Judging:
 
     def __init__(self, backend: Backend, mixed: bool) -> None:
         self._backend = backend
-        self._mixed = mixed
         self.largest_excess = 0.0
         """How far off those were whom this peer let pass, in units of what judges let pass (spec TOL-4)."""
         self._second_look = SecondLook(backend, mixed)
@@ -50,11 +48,7 @@ class Judging:
             found += self._part_claims(request.own, disputed=False)
         if request.audit is not None and self._gradient_off(request.audit, Level.ACCUSE, twice=False):
             found.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
-        found += [
-            Claim(ClaimKind.VALIDATOR, check.validator, check.part, check.object)
-            for check in request.validators
-            if self._validator_off_the_part(check)
-        ]
+        found += [claim for check in request.validators for claim in self._validator_claim(check)]
         return tuple(found)
 
     def _part_claims(self, check: cp.PartCheck, disputed: bool) -> list[Claim]:
@@ -69,16 +63,20 @@ class Judging:
                 found.append(Claim(ClaimKind.SCALARS, peer, check.part, name))
         return found
 
-    def _validator_off_the_part(self, check: cp.ValidatorCheck) -> bool:
-        """Whether a validator's scalars do not fit the part that its target committed to."""
+    def _validator_claim(self, check: cp.ValidatorCheck) -> list[Claim]:
+        """Claim the validator or its target, if their numbers contradict each other (spec TOL-7, VER-5).
+
+        Who of the two is at fault the accuser finds out itself: judges that had to choose between two liars
+        might disagree.
+        """
         committed = self._plain(check, check.part, self._backend.part(check.object))
         if not self._differ(committed, check.sketch, check.norm, Level.ACCUSE, VALIDATOR_MARGIN):
-            return False
-        if not self._mixed:
-            return True
-        # Both may be honest where rounding decides: accuse only what one's own gradients contradict (TRN-21).
-        own = self._backend.recomputed(check.target.work)
-        return self._validator_or_target(check, own, Level.ACCUSE) != cp.ACCUSER
+            return []
+        if self._validator_off(check, self._backend.recomputed(check.target.work), Level.ACCUSE):
+            return [Claim(ClaimKind.VALIDATOR, check.validator, check.part, b"")]
+        if self._gradient_off(check.target, Level.ACCUSE, twice=False):
+            return [Claim(ClaimKind.GRADIENT, check.target.work.peer, 0, b"")]
+        return []
 
     # -- judging: above the lower threshold -------------------------------------------------------------
 
@@ -92,7 +90,9 @@ class Judging:
                 return None if off is None else claim.accused if off else cp.ACCUSER
             case cp.ValidatorCheck():
                 pieces = self._twice(check.target.work)
-                return None if pieces is None else self._validator_or_target(check, pieces, Level.VOTE)
+                if pieces is None:
+                    return None
+                return claim.accused if self._validator_off(check, pieces, Level.VOTE) else cp.ACCUSER
 
     def broke_its_seed(self, check: cp.GradientCheck) -> bool:
         """Whether a target that is no member any more is to be reported (spec VER-17)."""
@@ -120,35 +120,18 @@ class Judging:
             return self._nonfinite(check, place)
         return self._scalars_off(check, place, Level.VOTE)
 
-    def _validator_or_target(
-        self, check: cp.ValidatorCheck, pieces: Sequence[torch.Tensor], level: Level
-    ) -> int:
-        """Find which of the two does not fit the recomputed gradient, if either (spec VER-5).
-
-        The target's part is held against it by the numbers that the accuser compared: whatever else the target
-        broadcast may fit, and an honest accuser would pay for that.
-        """
-        if self._never_fits(check, pieces, check.sketch, check.norm, level):
-            return check.validator
-        committed = self._plain(check, check.part, self._backend.part(check.object))
-        if self._never_fits(check, pieces, committed.packed_rows(), committed.packed_norm(), level):
-            return check.target.work.peer
-        return cp.ACCUSER
-
-    def _never_fits(
-        self, check: cp.ValidatorCheck, pieces: Sequence[torch.Tensor], sketch: bytes, norm: bytes, level: Level
-    ) -> bool:
-        """Whether these scalars fit neither the recomputed part nor any on a second look (TOL-7, TRN-21)."""
+    def _validator_off(self, check: cp.ValidatorCheck, pieces: Sequence[torch.Tensor], level: Level) -> bool:
+        """Whether a validator's scalars fit no gradient that it may have got (spec TOL-7, TRN-21)."""
 
         def measure(part: int, piece: torch.Tensor) -> tuple[Scalars, float]:
             own = self._plain(check, part, piece)
             return own, own.norm
 
         first, _ = measure(check.part, pieces[check.part])
-        if not self._differ(first, sketch, norm, level):
+        if not self._differ(first, check.sketch, check.norm, level):
             return False
         looks = self._second_look.at(check.target.work, ("validator", check.sketch_value), measure, level)
-        return all(self._differ(seen[check.part][0], sketch, norm, level) for seen in looks)
+        return all(self._differ(seen[check.part][0], check.sketch, check.norm, level) for seen in looks)
 
     # -- single checks ----------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Checking(Oracle):
         if request.audit and not self._gradient_is_right(request.audit):
             claims.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
         claims += [
-            Claim(ClaimKind.VALIDATOR, check.validator, check.part, check.object)
+            Claim(ClaimKind.VALIDATOR, check.validator, check.part, b"")
             for check in request.validators
             if check.norm != NORM
         ]

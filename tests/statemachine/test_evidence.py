@@ -234,9 +234,6 @@ def test_whom_opinions_on_a_claim_can_hit() -> None:
         assert hit == [guilty]
     doubts = quorums(K.NOVERDICT, [1, 3, 4])
     assert [peer for peer in range(7) if proven(K.NOVERDICT, peer, doubts)] == [0, 6]
-    accused = accusation(Claim(ClaimKind.VALIDATOR, 6, 0, b""))
-    doubts = [accused, *(by(member, NoVerdict(2, 0, accused.hash)) for member in (1, 3, 4))]
-    assert [peer for peer in range(7) if proven(K.NOVERDICT, peer, doubts)] == [6]
 
 
 @pytest.mark.shows("AGR-9", "VER-20")
@@ -318,7 +315,6 @@ def test_which_evidence_bans() -> None:
         (ClaimKind.AGGREGATE, 6, "VER-4"),
         (ClaimKind.VALIDATOR, 6, "VER-5"),
         (ClaimKind.SCALARS, 0, "VER-6"),
-        (ClaimKind.VALIDATOR, 4, "VER-1"),
     ],
 )
 def test_a_verdict_names_the_rule_that_was_broken(kind: ClaimKind, subject: int, rule: str) -> None:

@@ -44,7 +44,7 @@ class Case:
     def __init__(self, sideways: float, outwards: float) -> None:
         torch.set_num_threads(1)
         self.backend = Backend(Drawn(), settings(), evaluate_every=1)
-        self.judging = Judging(self.backend)
+        self.judging = Judging(self.backend, mixed=False)
         self.work = cp.Work(TARGET, 1, digest("seed"), 1)
         (self.gradient,) = (piece.double() for piece in self.backend.recompute(self.work))
         generator = torch.Generator().manual_seed(3)
@@ -78,9 +78,9 @@ class Case:
         claims = self.judging.claims(cp.Verify(0, 2, None, (), None, (check,)))
         return claims[0] if claims else None
 
-    def guilty(self, check: cp.ValidatorCheck) -> int | None:
-        claim = Claim(ClaimKind.VALIDATOR, VALIDATOR, 0, self.name)
-        return self.judging.guilty(claim, check)
+    def guilty(self, check: cp.ValidatorCheck, claim: Claim | None = None) -> int | None:
+        claim = claim or Claim(ClaimKind.VALIDATOR, VALIDATOR, 0, b"")
+        return self.judging.guilty(claim, check.target if claim.kind is ClaimKind.GRADIENT else check)
 
 
 @pytest.mark.shows("VER-5", "VER-13", "TOL-1", "TOL-4")
@@ -90,8 +90,8 @@ def test_an_accuser_that_saw_a_difference_is_never_guilty(sideways: float, outwa
     case = Case(sideways, outwards)
     for now in range(40, 100):
         check = case.check(9, now, case.gradient)
-        if case.claim(check) is not None:
-            assert case.guilty(check) in (TARGET, VALIDATOR)
+        if (claim := case.claim(check)) is not None:
+            assert case.guilty(check, claim) == claim.accused
 
 
 @pytest.mark.refuses("VER-1", "VER-5", "VER-6")
@@ -101,7 +101,8 @@ def test_who_is_guilty_of_a_difference() -> None:
     assert honest.guilty(honest.check(0, 0, honest.gradient)) == cp.ACCUSER
     for case in (honest, liar):
         lazy = case.check(0, 0, -case.gradient)
-        assert case.claim(lazy) == Claim(ClaimKind.VALIDATOR, VALIDATOR, 0, case.name)
+        assert case.claim(lazy) == Claim(ClaimKind.VALIDATOR, VALIDATOR, 0, b"")
         assert case.guilty(lazy) == VALIDATOR
-    assert liar.claim(liar.check(0, 0, liar.gradient)) is not None
-    assert liar.guilty(liar.check(0, 0, liar.gradient)) == TARGET
+    claim = liar.claim(liar.check(0, 0, liar.gradient))
+    assert claim == Claim(ClaimKind.GRADIENT, TARGET, 0, b"")
+    assert liar.guilty(liar.check(0, 0, liar.gradient), claim) == TARGET

@@ -132,14 +132,17 @@ def validator_check(judge: Backend, part: int, target_off: float, validator_off:
     )
 
 
-def judge_validator(judge: Backend, check: cp.ValidatorCheck) -> tuple[bool, int | None]:
-    """Return whether the part's aggregator doubts the validator, and whom the judges find guilty."""
+def judge_validator(judge: Backend, check: cp.ValidatorCheck) -> tuple[ClaimKind | None, int | None]:
+    """Return what the part's aggregator claims, and whom the judges of that find guilty."""
     verified = judge.compute(cp.Verify(0, 2, None, (), None, (check,)))
-    claim = Claim(ClaimKind.VALIDATOR, VALIDATOR, check.part, check.object)
-    judged = judge.compute(cp.Judge(0, 2, Phase.ACCUSE, ACCUSER, claim, check))
     assert isinstance(verified, cp.Verified)
+    if not verified.claims:
+        return None, None
+    (claim,) = verified.claims
+    about = check.target if claim.kind is ClaimKind.GRADIENT else check
+    judged = judge.compute(cp.Judge(0, 2, Phase.ACCUSE, ACCUSER, claim, about))
     assert isinstance(judged, cp.Judged)
-    return bool(verified.claims), judged.guilty
+    return claim.kind, judged.guilty
 
 
 @pytest.mark.shows("TOL-7", "VER-5")
@@ -150,19 +153,23 @@ def test_an_honest_doubt_always_finds_a_culprit(part: int) -> None:
     for target_off in shifts:
         for validator_off in shifts:
             check = validator_check(judge, part, target_off, validator_off)
-            doubted, guilty = judge_validator(judge, check)
-            if doubted:
-                assert guilty in (TARGET, VALIDATOR)
+            claimed, guilty = judge_validator(judge, check)
+            assert guilty == {None: None, ClaimKind.VALIDATOR: VALIDATOR, ClaimKind.GRADIENT: TARGET}[claimed]
             if target_off == validator_off == 0.0:
-                assert not doubted
+                assert claimed is None
+            if abs(target_off - validator_off) > 0.05:
+                assert claimed is not None
 
 
 @pytest.mark.refuses("TOL-7", "VER-5")
 def test_who_of_the_two_is_guilty() -> None:
     judge = backend()
-    assert judge_validator(judge, validator_check(judge, 0, 0.0, 1.0)) == (True, VALIDATOR)
-    assert judge_validator(judge, validator_check(judge, 0, 1.0, 0.0)) == (True, TARGET)
-    assert judge_validator(judge, validator_check(judge, 0, 0.0, 0.0)) == (False, cp.ACCUSER)
+    assert judge_validator(judge, validator_check(judge, 0, 0.0, 1.0)) == (ClaimKind.VALIDATOR, VALIDATOR)
+    assert judge_validator(judge, validator_check(judge, 0, 1.0, 0.0)) == (ClaimKind.GRADIENT, TARGET)
+    assert judge_validator(judge, validator_check(judge, 0, 0.0, 0.0)) == (None, None)
+    false = Claim(ClaimKind.VALIDATOR, VALIDATOR, 0, b"")
+    judged = judge.compute(cp.Judge(0, 2, Phase.ACCUSE, ACCUSER, false, validator_check(judge, 0, 0.0, 0.0)))
+    assert judged == cp.Judged(cp.ACCUSER)
 
 
 @pytest.mark.shows("VER-3", "VER-4")
