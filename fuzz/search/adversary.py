@@ -16,7 +16,7 @@ from btard.robust.encoding import SKETCH_SIZE
 from btard.statemachine.compute import Work
 from btard.statemachine.config import Config
 from btard.statemachine.election import gradient_seed
-from btard.statemachine.form import scalars_due, state_digest
+from btard.statemachine.form import scalars_due
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -122,7 +122,7 @@ def body_for(scene: Scene, liar: int, state: State, variant: int) -> Body:
                 _parts(config, state, liar) if liar in at.contributors else (),
                 commitment(*place, Purpose.SKETCH, secrets.sketch),
                 commitment(*place, Purpose.ELECTION, secrets.election),
-                state_digest(state),
+                state.model_digest,
             )
         case Phase.REDUCE:
             if at.number == 0:
@@ -253,7 +253,9 @@ def opinions(*guilty: int, silent: bool = True) -> Move:
                 if said is None or not isinstance(body, Accuse) or body.claim is None:
                     continue
                 for liar in scene.liars:
-                    votes = [Vote(state.at.number, accuser, said.hash, peer) for peer in guilty]
+                    votes = [
+                        Vote(state.at.number, int(Phase.ACCUSE), accuser, said.hash, peer) for peer in guilty
+                    ]
                     none = [NoVerdict(state.at.number, accuser, said.hash)] if silent else []
                     yield from to_all(scene, liar, state.epoch, *votes, *none)
 

@@ -200,7 +200,7 @@ def _unheld(state: State) -> str | None:
     for peer in state.roster:
         said = state.slots.get(phase_slot(state.epoch, state.at.number, Phase.REDUCE, peer))
         body = said.message.body if said and said.message else None
-        if isinstance(body, Reduce) and body.aggregate not in here:
+        if isinstance(body, Reduce) and body.aggregate and body.aggregate not in here:
             return f"the aggregate of peer {peer} counts, but is not here"
     return None
 

@@ -63,6 +63,8 @@ def _is_past(state: State, slot: SlotKey) -> bool:
             return state.phase in FROZEN or _position(slot) < state.position - 1
         case "enter":
             return state.phase in FROZEN or (_position(slot) < state.position and state.phase is not Phase.DONE)
-        case "publish" | "vote" | "noverdict":
+        case "publish" | "noverdict":
             return state.phase in FROZEN or int(slot[2]) < state.at.number
+        case "vote":  # on a report it counts in the next step, too
+            return state.phase in FROZEN or int(slot[2]) < state.at.number - 1
     return False
