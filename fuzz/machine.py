@@ -30,6 +30,7 @@ MENU = (
     adv.faults,
     adv.chains("guilty", "ban", "commit", faked=True),
     adv.epochs,
+    adv.false_epochs,
 )
 TICKS_TO_THE_END = 2_000
 

@@ -263,11 +263,18 @@ def opinions(*guilty: int, silent: bool = True) -> Move:
 
 
 def epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
-    """Sign what honest peers ratified, and a record that keeps the liar in."""
+    """Sign what honest peers ratified."""
     for state in scene.states.values():
         if state.outcome is not None:
             for liar in scene.liars:
                 yield from to_all(scene, liar, state.epoch, state.outcome)
+
+
+def false_epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
+    """Sign a record that keeps the liar in."""
+    for state in scene.states.values():
+        if state.outcome is not None:
+            for liar in scene.liars:
                 lie = Epoch(state.outcome.next_step, state.outcome.digest, (), state.roster)
                 yield from to_all(scene, liar, state.epoch, lie)
 

@@ -203,7 +203,7 @@ def _step_0() -> Iterable[Configuration]:
     yield Configuration(
         "ratify",
         "a fault is shown, and the liar signs the outcome, or one that keeps it in, for one or for both",
-        (adv.chains("guilty"), adv.epochs),
+        (adv.chains("guilty"), adv.epochs, adv.false_epochs),
         start=(0, P.ACCUSE),
     )
 
@@ -224,6 +224,12 @@ def _larger() -> Iterable[Configuration]:
 
 
 def _next_epoch() -> Iterable[Configuration]:
+    yield evolve(
+        next(iter(_larger())),
+        name="two-records-of-4",
+        what="the same, and the liar signs another outcome for some",
+        menu=(adv.chains("guilty", signers=False), adv.epochs, adv.false_epochs),
+    )
     yield Configuration(
         "next-epoch",
         "five peers, two liars: one's fault is shown, the other's at a last moment or in the next epoch",
