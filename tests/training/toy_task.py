@@ -26,6 +26,9 @@ def momentum(parameters: Iterable[nn.Parameter]) -> Optimizer:
 class NoiseBuffer(nn.Module):
     """Counts its calls in a buffer that its output depends on, and replaces another buffer."""
 
+    calls: torch.Tensor
+    last: torch.Tensor | None
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
