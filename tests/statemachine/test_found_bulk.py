@@ -114,12 +114,12 @@ class Noting(Growing):
 
     world: World
     lacking = 0
-    judged = 0
+    looked = 0
 
     def judge(self, me: int, request: cp.Judge) -> int | None:
         assert isinstance(request.check, cp.PartCheck)
         here = {bulk.digest for bulk in self.world.states[me].held}
-        self.judged += 1
+        self.looked += 1
         self.lacking += not {*request.check.objects, request.check.aggregate} <= here
         return cp.ACCUSER
 
@@ -145,7 +145,7 @@ def test_nobody_judges_an_aggregate_without_its_parts(seed: int) -> None:
     oracle = Noting()
     world = oracle.world = world_of(5, seed, accuses_at_once, oracle)
     assert finish(world) == [(4, "ban")]
-    assert oracle.judged
+    assert oracle.looked
     assert not oracle.lacking
 
 
