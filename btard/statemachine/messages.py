@@ -227,6 +227,11 @@ def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
             return ("epoch", epoch, author)
 
 
+def also_signed(slot: SlotKey, sender: int) -> SlotKey:
+    """Name the place for another EPOCH record of the same author, one for each peer that passes it on."""
+    return (*slot, sender)
+
+
 @frozen
 class Message:
     """What a payload says, and who signed it in which epoch."""

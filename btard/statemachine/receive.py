@@ -23,6 +23,7 @@ from btard.statemachine.messages import (
     Publish,
     Pull,
     Vote,
+    also_signed,
     phase_slot,
 )
 from btard.statemachine.phases import is_accusation, release
@@ -115,6 +116,8 @@ def _receive_envelope(turn: Turn, sender: int, envelope: Envelope) -> Judgement:
         return Judgement(Verdict.IGNORE, "of another epoch")
     known = state.slots.get(message.slot)
     if known is not None:
+        if isinstance(message.body, Epoch):  # it may be the one that others count (spec AGR-15)
+            turn.set(slots=state.slots.insert(also_signed(message.slot, sender), envelope))
         note_evidence(turn, Evidence(EvidenceKind.EQUIVOCATION, envelope.author, (known, envelope)))
         return Judgement(Verdict.REJECT, "a second message for its slot", "MSG-5")
     return _file(turn, sender, envelope, message)
@@ -173,7 +176,6 @@ def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Non
             fetch_bulk(turn, sender, envelope)
             answer_earlier_lates(turn, message.slot)
         case Late():
-            _relay(turn, sender, envelope)
             answer_late(turn, envelope, body)
             late_quorum(turn, body)
 

@@ -20,15 +20,19 @@ from btard.statemachine.evidence import (
 )
 from btard.statemachine.messages import (
     Accuse,
+    Body,
     Certificate,
     Chain,
     ClaimKind,
     Class,
     CommitClass,
+    Envelope,
     Epoch,
     Evidence,
     EvidenceKind,
     GuiltyClass,
+    SlotKey,
+    also_signed,
 )
 from btard.statemachine.phases import begin_step, certify
 from btard.statemachine.roles import last_number
@@ -264,10 +268,10 @@ def enter_epoch(turn: Turn) -> bool:
     state, outcome = turn.state, turn.state.outcome
     if state.phase is not Phase.RATIFY or outcome is None:
         return False
-    records = [state.slots.get(("epoch", state.epoch, peer)) for peer in state.roster]
-    signed = [env for env in records if env and env.message and env.message.body == outcome]
-    others = Counter(env.message.body for env in records if env and env.message)
-    if any(count >= quorum(len(state.roster)) for body, count in others.items() if body != outcome):
+    records = {peer: _records(turn, peer) for peer in state.roster}
+    signed = [envelope for found in records.values() if (envelope := found.get(outcome)) is not None]
+    others = Counter(body for found in records.values() for body in found if body != outcome)
+    if any(count >= quorum(len(state.roster)) for count in others.values()):
         turn.stop(
             "a majority agreed on another outcome than this peer saw: delta in the run file is shorter than "
             "the network's real delays; start the run anew with a larger delta"
@@ -280,6 +284,16 @@ def enter_epoch(turn: Turn) -> bool:
             turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
     _start_epoch(turn, outcome)
     return True
+
+
+def _records(turn: Turn, author: int) -> dict[Body, Envelope]:
+    """Return the EPOCH records of a member: a cheat may sign several, and others count each (spec AGR-15)."""
+    slot: SlotKey = ("epoch", turn.state.epoch, author)
+    keys = [slot]
+    if author in turn.state.evidence:
+        keys += [also_signed(slot, sender) for sender in turn.state.roster]
+    envelopes = [envelope for key in keys if (envelope := turn.state.slots.get(key)) is not None]
+    return {envelope.message.body: envelope for envelope in envelopes if envelope.message}
 
 
 def unratified(turn: Turn) -> None:

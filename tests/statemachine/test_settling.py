@@ -389,6 +389,18 @@ def test_a_quorum_of_equal_outcomes_opens_the_next_epoch_and_nothing_less() -> N
 
 
 @pytest.mark.shows("AGR-18")
+@pytest.mark.shows("AGR-15")
+@pytest.mark.refuses("MSG-5")
+def test_a_second_record_of_a_cheat_still_counts() -> None:
+    """Others may have entered the epoch with it; whoever did not count it would follow too late."""
+    state = ratifying()
+    state, _ = received(forge(4, evolve(outcome(), next_step=1)), state)
+    state, _ = received(forge(3, outcome()), state)
+    state, effects = received(forge(4, outcome()), state, sender=2)
+    assert judgement(effects).verdict == Verdict.REJECT
+    assert (state.epoch, state.phase) == (1, Phase.COMMIT)
+
+
 @pytest.mark.refuses("AGR-14", "AGR-15")
 def test_a_quorum_of_another_outcome_stops_a_peer() -> None:
     state = ratifying()
