@@ -175,6 +175,7 @@ def test_who_leaves_is_missed_and_removed_and_a_wrong_clock_does_not_matter(
     running: tuple[RunFile, Processes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, processes = running
+    processes.until(lambda: all("is running" in _status(processes, peer, capsys) for peer in (0, 2)))
     shown = _status(processes, 0, capsys)
     assert "alice     is running" in shown
     assert "members   alice, bob" in shown

@@ -32,7 +32,7 @@ def report(log: EventLog) -> None:
     log("phase", epoch=0, step=1, phase="COMMIT")
     log("progress", step=1, loss=0.5)
     log("progress", step=2, loss=0.25, accuracy=0.75)
-    log("expelled", peer=3, step=2, rule="VER-4", kind="ban", reason="broadcast a wrong aggregate")
+    log("expelled", peer=3, step=2, rule="VER-4", kind="ban", reason="a wrong aggregate", applied=0)
 
 
 def test_every_event_is_a_json_line_in_the_file_and_on_standard_output(
