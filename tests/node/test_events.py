@@ -62,7 +62,7 @@ def test_a_reader_gets_lines_with_names_and_is_spared_what_happens_in_every_step
     told = [line.partition(" alice: ") for line in errors.splitlines()]
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d", stamp) for stamp, _, _ in told)
     texts = [text.partition(", loss")[0] for _, _, text in told]
-    ban = "step 2: dave is banned: broadcast a wrong aggregate (VER-4)"
+    ban = "step 2: dave is banned: a wrong aggregate (VER-4)"
     if verbose:
         assert texts == ["step 1: COMMIT", "step 1 of 10", "step 2 of 10", ban]
     else:
