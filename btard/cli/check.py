@@ -17,6 +17,7 @@ from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyFileError, KeyPair
 from btard.propose import BUSY_FACTOR, needed_ms
 from btard.runfile import load
+from btard.statemachine.election import closing_steps
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -152,7 +153,9 @@ def _print_run(genesis: RunFile) -> None:
     parameters, contributors = genesis.parameters, len(genesis.peers) - genesis.parameters.validators
     print(f"run       {genesis.name}")
     print(f"run id    {genesis.run_id.hex()}")
-    print(f"task      {genesis.task.name}, {parameters.dimension} parameters, {parameters.steps} steps")
+    closing = closing_steps(len(genesis.peers) - parameters.validators, parameters.validators)
+    steps = f"{parameters.steps} steps and {closing} closing steps"
+    print(f"task      {genesis.task.name}, {parameters.dimension} parameters, {steps}")
     print(f"f_max     {parameters.f_max} of {len(genesis.peers)} peers may cheat or crash")
     print(f"odds      {_odds(genesis)}")
     print(f"harm      {_harm(genesis, contributors)}")
