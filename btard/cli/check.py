@@ -15,6 +15,7 @@ from btard.cli.options import add_option, threads
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyFileError, KeyPair
+from btard.odds import odds_of_a_look, steps_to_find
 from btard.propose import BUSY_FACTOR, needed_ms
 from btard.runfile import load
 from btard.statemachine.election import closing_steps
@@ -153,7 +154,7 @@ def _print_run(genesis: RunFile) -> None:
     parameters, contributors = genesis.parameters, len(genesis.peers) - genesis.parameters.validators
     print(f"run       {genesis.name}")
     print(f"run id    {genesis.run_id.hex()}")
-    closing = closing_steps(len(genesis.peers) - parameters.validators, parameters.validators)
+    closing = closing_steps(contributors, parameters.validators)
     steps = f"{parameters.steps} steps and {closing} closing steps"
     print(f"task      {genesis.task.name}, {parameters.dimension} parameters, {steps}")
     print(f"f_max     {parameters.f_max} of {len(genesis.peers)} peers may cheat or crash")
@@ -162,12 +163,11 @@ def _print_run(genesis: RunFile) -> None:
 
 
 def _odds(genesis: RunFile) -> str:
-    """Say how soon a wrong gradient is found: m/n of the peers are looked at, by honest eyes (n-f)/(n-1)."""
-    n, m, f = len(genesis.peers), genesis.parameters.validators, genesis.parameters.f_max
-    odds = m / n * (n - f) / (n - 1)
+    """Say how soon a wrong gradient is found."""
+    odds = odds_of_a_look(len(genesis.peers), genesis.parameters.validators, genesis.parameters.f_max)
     if odds == 0:
         return "0: with validators = 0 nobody recomputes gradients, only CenteredClip bounds a wrong one"
-    steps = math.ceil(math.log(0.01) / math.log1p(-odds))
+    steps = steps_to_find(odds, 0.01)
     return f"{odds:.3g} a step that a cheat's gradient is recomputed by an honest peer; 99 % in {steps} steps"
 
 
