@@ -305,6 +305,10 @@ def _others_record(effect: fx.Effect, me: int) -> bool:
     return isinstance(frame.message.body, Epoch) and frame.author != me
 
 
+def _one_fault_less(original: Callable[[int], int]) -> Callable[[int], int]:
+    return lambda members: original(members) - 1
+
+
 def _catalogue() -> Iterator[Planted]:
     yield Planted(
         "no-freeze", "AGR-11", "a frozen peer still applies a step whose last ok comes", "last-ok",
@@ -320,7 +324,7 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
     yield Planted(
         "one-round-too-few", "AGR-14", "f rounds in place of f + 1", "last-ok",
-        {"settle:faults": lambda original: lambda members: original(members) - 1},
+        dict.fromkeys(("settle:faults", "ratify:faults"), _one_fault_less),
     )  # fmt: skip
     yield Planted(
         "chains-not-passed-on", "AGR-13", "who accepts a class does not say so", "last-ok",

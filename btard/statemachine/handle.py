@@ -42,10 +42,11 @@ from btard.statemachine.judgement import (
 from btard.statemachine.messages import Bulk
 from btard.statemachine.phases import applied, enter_commit, leave, lingered, prepare, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
+from btard.statemachine.ratify import enter_epoch, outcome_due, ratify, round_over, unratified
 from btard.statemachine.receive import receive
 from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
 from btard.statemachine.roles import next_step
-from btard.statemachine.settle import enter_epoch, note_evidence, outcome_due, ratify, round_over, unratified
+from btard.statemachine.settle import note_evidence
 from btard.statemachine.state import NOTHING, State, Step
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.timeouts import bulk_timed_out, phase_timed_out, publishing_timed_out
