@@ -1,4 +1,4 @@
-"""SETTLE: freeze on evidence, agree on who is out and which step was the last (spec AGR-11 to AGR-13, AGR-17)."""
+"""SETTLE: freeze on evidence, agree on who is out and which step was last (spec AGR-11 to AGR-13, AGR-17)."""
 
 from __future__ import annotations
 
