@@ -98,20 +98,24 @@ def _rounded_up(value: float) -> float:
     return float(f"{math.ceil(value / unit * (1 - 1e-12)) * unit:.1e}")
 
 
-def needed_ms(times: Measured | Mapping[str, float], mixed: bool) -> dict[str, float]:
-    """Return how long a machine takes for what each compute bound is for, in milliseconds."""
+def needed_ms(times: Measured | Mapping[str, float], mixed: bool, validators: int) -> dict[str, float]:
+    """Return how long a machine takes for what each compute bound is for, in milliseconds.
+
+    Of each validator's target a claim may be made, and in place of that a report, judged before COMMIT.
+    """
     values = times if isinstance(times, Mapping) else _times(times)
     gradient, update, sketch = values["gradient_ms"], values["update_ms"], values["sketch_ms"]
     clip, hashing = values["clip_ms"], values["hash_ms"]
     looks = {level: looks.number if mixed else 0 for level, looks in LOOKS.items()}
     look = gradient + sketch
+    judged = validators * (2 * sketch + 2 * gradient + looks[Level.VOTE] * look)
     return {
-        "c_commit": update + 2 * gradient + hashing,
+        "c_commit": update + 2 * gradient + hashing + judged,
         "c_aggregate": clip + hashing,
         "c_reveal": hashing,
-        "c_validate": sketch,
-        "c_accuse": clip + 3 * sketch + gradient + looks[Level.ACCUSE] * look,
-        "c_judge": clip + 2 * sketch + 2 * gradient + looks[Level.VOTE] * look,
+        "c_validate": 2 * sketch + looks[Level.ACCUSE] * look,
+        "c_accuse": clip + 3 * sketch + gradient + 2 * looks[Level.ACCUSE] * look,
+        "c_judge": clip + sketch + judged,
         "c_publish": hashing,
     }
 
@@ -127,10 +131,12 @@ def _times(measured: Measured) -> dict[str, float]:
 
 
 def compute_bounds(
-    measured: Mapping[str, Measured | None], mixed: bool, defaults: Mapping[str, int]
+    measured: Mapping[str, Measured | None], mixed: bool, validators: int, defaults: Mapping[str, int]
 ) -> dict[str, Proposal]:
     """Return the proposals for the bounds c_*; a peer that did not measure counts with the `defaults`."""
-    needed = {name: needed_ms(found, mixed) for name, found in measured.items() if found is not None}
+    needed = {
+        name: needed_ms(found, mixed, validators) for name, found in measured.items() if found is not None
+    }
     missing = [name for name, found in measured.items() if found is None]
     proposals = {}
     for bound, default in defaults.items():

@@ -199,11 +199,11 @@ def test_bounds_leave_the_slowest_machine_time_and_make_a_valid_run(
     found: list[Measured | None], mixed: bool
 ) -> None:
     measured = {f"p{i}": machine for i, machine in enumerate(found)}
-    proposals = propose.compute_bounds(measured, mixed, DEFAULTS)
+    proposals = propose.compute_bounds(measured, mixed, 1, DEFAULTS)
     bounds = {name: int(proposal.value) for name, proposal in proposals.items()}
     for machine in found:
         if machine is not None:
-            for name, needed in propose.needed_ms(machine, mixed).items():
+            for name, needed in propose.needed_ms(machine, mixed, 1).items():
                 assert bounds[name] >= propose.BUSY_FACTOR * needed
         else:
             assert all(bounds[name] >= 3000 for name in bounds)
@@ -211,10 +211,15 @@ def test_bounds_leave_the_slowest_machine_time_and_make_a_valid_run(
 
 
 def test_second_looks_need_time_and_only_where_they_are_taken() -> None:
-    exact, mixed = (propose.needed_ms(MEASURED, mixed) for mixed in (False, True))
+    exact, mixed = (propose.needed_ms(MEASURED, mixed, 1) for mixed in (False, True))
     assert mixed["c_accuse"] > 20 * MEASURED.gradient_ms > exact["c_accuse"]
     assert mixed["c_judge"] > exact["c_judge"]
-    assert {name for name in exact if exact[name] != mixed[name]} == {"c_accuse", "c_judge"}
+    assert {name for name in exact if exact[name] != mixed[name]} == {
+        "c_accuse",
+        "c_commit",
+        "c_judge",
+        "c_validate",
+    }
 
 
 @pytest.mark.shows("GEN-10")

@@ -134,7 +134,7 @@ def _check_task(genesis: RunFile, folder: Path, device: str, threads: int, timed
 
 def _too_slow(genesis: RunFile, times: Mapping[str, float]) -> list[str]:
     """Print how long this machine takes against the run file's bounds; return the bounds that it breaks."""
-    needed = needed_ms(times, genesis.numerics == "tolerant")
+    needed = needed_ms(times, genesis.numerics == "tolerant", genesis.parameters.validators)
     print("\ntimes on this machine, and the bounds that the others hold it to, in milliseconds")
     found = []
     for name, value in needed.items():

@@ -87,7 +87,7 @@ def choose(
         int(delta.value), task.dimension, bandwidth or 100.0, bandwidth is not None, least
     )
     proposals = {"numerics": numerics, "gradient_rtol": rtol, "delta": delta, "delta_bulk": bulk}
-    proposals |= propose.compute_bounds(measured, mixed, bounds)
+    proposals |= propose.compute_bounds(measured, mixed, options.validators, bounds)
     return {name: _given(options, name, proposal) for name, proposal in proposals.items()}
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import commit_of
-from btard.statemachine.compute import Apply, Load, Save, Saved
+from btard.statemachine.compute import Apply, Load, Loaded, Save, Saved
 from btard.statemachine.config import faults, quorum
 from btard.statemachine.messages import Commit, Digest
 from btard.statemachine.table import Phase
@@ -58,9 +58,12 @@ def load_what_came(turn: Turn, name: Digest) -> None:
         turn.compute(Load(turn.state.model_step, name))
 
 
-def loaded(turn: Turn) -> None:
+def loaded(turn: Turn, result: Loaded) -> None:
     """Go on with the certified model: apply what has been certified meanwhile."""
     unapplied = turn.state.unapplied
+    if result.digest != turn.state.loading:
+        turn.stop("the model that the others hold did not come out right here: check this machine's memory")
+        return
     turn.set(loading=None, unapplied=None)
     if unapplied is not None:
         turn.compute(Apply(*unapplied))

@@ -40,7 +40,7 @@ from btard.statemachine.judgement import (
     verdicts,
 )
 from btard.statemachine.messages import Bulk
-from btard.statemachine.phases import applied, enter_commit, leave, lingered, prepare, verify
+from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.ratify import enter_epoch, outcome_due, ratify, round_over, unratified
 from btard.statemachine.receive import receive
@@ -130,8 +130,9 @@ def _computed(turn: Turn, request: Request, result: Result) -> None:
             saved(turn, result)
             return
         case Load(), Loaded():
-            loaded(turn)
+            loaded(turn, result)
             prepare(turn)
+            finish(turn)
             return
         case Judge(raised=Phase.VALIDATE), Judged():
             if request.epoch == turn.state.epoch:

@@ -60,13 +60,19 @@ def prepare(turn: Turn) -> None:
     if turn.me in turn.at.contributors:
         own = own_work(turn)
     ask(turn, "prepare")
-    turn.compute(Prepare(state.epoch, turn.at.number, own, _audited_work(turn)))
+    turn.compute(Prepare(state.epoch, turn.at.number, own, _audited_work(turn) or _reported_work(turn)))
 
 
 def _audited_work(turn: Turn) -> Work | None:
     """The gradient that this peer recomputes as a validator, if it is one."""
     target, last = target_of(turn.state, turn.me), turn.state.last
     return work_of(turn.config, last, target) if last and target is not None else None
+
+
+def _reported_work(turn: Turn) -> Work | None:
+    """The gradient of a former member to report on; VALIDATE has no time for it (spec VER-17)."""
+    claim, last = report_due(turn.state, turn.me), turn.state.last
+    return work_of(turn.config, last, claim.accused) if last and claim else None
 
 
 def own_work(turn: Turn) -> Work:
@@ -256,7 +262,7 @@ def begin_step(
         turn.move(at_the_end, Phase.DONE)
         turn.sign(Enter(number, int(Phase.COMMIT)))
         turn.timer(turn.config.timing.t_accuse + 4 * turn.config.timing.delta, "linger", turn.state.epoch)
-        _finish(turn)
+        finish(turn)
     else:
         turn.move(trigger, Phase.COMMIT)
         enter_commit(turn)
@@ -315,11 +321,13 @@ def applied(turn: Turn, step: int, digest: Digest) -> None:
     if step == turn.state.model_step:
         turn.set(model_step=step + 1, model_digest=digest)
         prepare(turn)
-        _finish(turn)
+        finish(turn)
 
 
-def _finish(turn: Turn) -> None:
-    if turn.state.phase is Phase.DONE and turn.state.model_step == turn.at.number:
+def finish(turn: Turn) -> None:
+    """Report the final model, once, when it is in place."""
+    ready = turn.state.model_step == turn.at.number and turn.state.loading is None
+    if turn.state.phase is Phase.DONE and ready:
         if "finished" not in turn.at.asked:
             turn.emit(fx.Finished(turn.state.model_digest))
             ask(turn, "finished")

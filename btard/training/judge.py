@@ -37,7 +37,7 @@ class Judging:
         """How far off those were whom this peer let pass, in units of what judges let pass (spec TOL-4)."""
         self._second_look = SecondLook(backend, mixed)
         self._tau = backend.parameters.tau
-        self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}
+        self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}  # of one step's targets
 
     # -- before ACCUSE: above the higher threshold ------------------------------------------------------
 
@@ -48,7 +48,10 @@ class Judging:
             found += self._part_claims(request.own, disputed=False)
         if request.audit is not None and self._gradient_off(request.audit, Level.ACCUSE, twice=False):
             found.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
-        found += [claim for check in request.validators for claim in self._validator_claim(check)]
+        for check in request.validators:
+            if found:
+                break  # it is the first that is claimed (VER-12), and each of these costs a gradient
+            found += self._validator_claim(check)
         return tuple(found)
 
     def _part_claims(self, check: cp.PartCheck, disputed: bool) -> list[Claim]:
@@ -155,10 +158,12 @@ class Judging:
 
     def _twice(self, work: cp.Work) -> Sequence[torch.Tensor] | None:
         """Recompute a gradient twice; None unless both agree bit for bit (spec VER-14)."""
+        if any(other.step != work.step for other in self._agreed):
+            self._agreed.clear()
         if work not in self._agreed:
             first, second = self._backend.recompute(work), self._backend.recompute(work)
             same = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-            self._agreed = {work: first if same else None}  # several claims may rest on one gradient
+            self._agreed[work] = first if same else None  # several claims may rest on one gradient
         return self._agreed[work]
 
     def _gradient_off(self, check: cp.GradientCheck, level: Level, twice: bool) -> bool | None:

@@ -69,6 +69,32 @@ def report(body: Body) -> Body:
     return evolve(body, report=former) if isinstance(body, Validate) else body
 
 
+class Slow(World):
+    """Gradients take as long as COMMIT and judges have for them; VALIDATE has no time for one."""
+
+    audited: dict[int, cp.Work | None]
+
+    def duration(self, peer: int, request: cp.Request) -> int:
+        if isinstance(request, cp.Prepare):
+            self.audited[peer] = request.audit
+        if isinstance(request, cp.Sketch) and request.report and request.report.work != self.audited[peer]:
+            return 2000
+        return super().duration(peer, request)
+
+
+@pytest.mark.shows("VER-17", "TIM-2")
+def test_a_report_costs_no_time_in_validate() -> None:
+    reported = 0
+    for seed in range(6):
+        params = parameters(6, 8)
+        world = Slow(configs(6, params), seed, Culprits(gradient=[5]), tamper={5: byz.vanishing(1)})
+        world.audited = {}
+        world.run(lambda world=world: world.over(range(5)))  # type: ignore[misc]
+        assert {peer for peer, *_ in expelled(world, 0)} <= {5}
+        reported += len(world.states[0].convicted)
+    assert reported
+
+
 def reporting() -> Tamper:
     """Report on the last peer once it is gone, whatever is true."""
     change = byz.lying(Validate, 1, report)

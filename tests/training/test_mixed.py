@@ -167,7 +167,8 @@ def test_a_second_look_excuses_no_other_gradient() -> None:
     honest = step.validator_check(VALIDATOR, TARGET, PART, said)
     lazy = evolve(honest, sketch=bytes(512), norm=bytes(8))
     claim = Claim(ClaimKind.VALIDATOR, VALIDATOR, PART, b"")
-    assert claims(here, None, honest, lazy) == [ClaimKind.GRADIENT, ClaimKind.VALIDATOR]
+    assert claims(here, None, honest, lazy) == [ClaimKind.GRADIENT]  # the first is what is claimed
+    assert claims(here, None, lazy, honest) == [ClaimKind.VALIDATOR]
     assert guilty(here, claim, honest) == cp.ACCUSER
     assert guilty(here, claim, lazy) == VALIDATOR
 
