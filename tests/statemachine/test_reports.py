@@ -25,6 +25,8 @@ def vanished(
     world = World(configs(peers, parameters(peers, 8)), seed, oracle, tamper=tampers)
     honest = [peer for peer in range(peers) if peer not in tampers]
     world.run(lambda: world.over(honest))
+    end = world.now + 500  # votes on a report of the last closing step are still under way
+    world.run(lambda: world.now >= end)
     return world, cheat
 
 
