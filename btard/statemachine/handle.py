@@ -122,26 +122,24 @@ def _replay(turn: Turn) -> None:
 
 
 def _computed(turn: Turn, request: Request, result: Result) -> None:
-    if isinstance(request, Apply) and isinstance(result, Applied):
-        applied(turn, request.step, result.digest)
-        return
     match request, result:
+        case Apply(), Applied():
+            applied(turn, request.step, result.digest)
         case Save(), Saved():
             saved(turn, result)
-            return
         case Load(), Loaded():
             loaded(turn, result)
             prepare(turn)
             finish(turn)
-            return
         case Judge(raised=Phase.VALIDATE), Judged():
             if request.epoch == turn.state.epoch:
                 judged_report(turn, request, result)
-            return
-    if isinstance(request, Apply | Save | Load):
-        return
-    if (request.epoch, request.step) != (turn.state.epoch, turn.at.number):
-        return  # the epoch ended before the computation did
+        case Prepare() | Aggregate() | Sketch() | Verify() | Judge(), _:
+            if (request.epoch, request.step) == (turn.state.epoch, turn.at.number):
+                _computed_for_phase(turn, request, result)  # else the epoch ended before the computation did
+
+
+def _computed_for_phase(turn: Turn, request: Request, result: Result) -> None:
     match turn.state.phase, request, result:
         case Phase.COMMIT, Prepare(), Prepared():
             prepared(turn, result)

@@ -69,8 +69,14 @@ def _forget(turn: Turn, number: int) -> None:
             served = served.remove(entry)
     empty = type(turn.state.waiting)()  # whoever enters this step holds its predecessor's certificate
     reports = tuple(entry for entry in turn.state.reports if entry[0] >= number - 1)
-    turn.set(reports=reports)
-    turn.set(slots=slots, held=held, served=served, pulled=type(turn.state.pulled)(), waiting=empty)
+    turn.set(
+        slots=slots,
+        held=held,
+        served=served,
+        pulled=type(turn.state.pulled)(),
+        waiting=empty,
+        reports=reports,
+    )
     # The judgements of reports, which no certificate waits for, may still be under way; they are over before
     # the own COMMIT of this step, since computations come one after the other.
     turn.emit(fx.Discard(needed - 1 if reports else needed))

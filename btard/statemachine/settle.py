@@ -19,7 +19,6 @@ from btard.statemachine.messages import (
     Accuse,
     Certificate,
     Chain,
-    ClaimKind,
     Class,
     CommitClass,
     Evidence,
@@ -88,9 +87,8 @@ def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence) -> None:
     step, applied = turn.at.number, 0
     if claim is not None and accusation is not None:
         step = getattr(accusation.body, "step", step)
-        # Such a claim is about the step before, which was certified and so applied.
-        late = claim.kind in (ClaimKind.GRADIENT, ClaimKind.VALIDATOR) and rule in ("VER-1", "VER-18")
-        applied = min(step - 1, turn.config.parameters.steps) if late else 0
+        if rule in ("VER-1", "VER-18"):  # of the step before, which was certified and so applied
+            applied = min(step - 1, turn.config.parameters.steps)
     turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied))
 
 
