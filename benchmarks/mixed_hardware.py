@@ -131,7 +131,15 @@ def _outcome(launches: Sequence[Launch], events: dict[int, list[dict[str, Any]]]
         steps=min(summary["steps"] for summary in summaries),
         classes=max(len(entry["classes"]) for entry in numerics),
         deviation=max(entry["deviation"] for entry in numerics),
-        excess=max(summary["excess"] for summary in summaries),
+        excess=max(
+            (
+                excess
+                for summary in summaries
+                for peer, excess in summary["excesses"].items()
+                if int(peer) not in cheats
+            ),
+            default=0.0,
+        ),
         accusations=sorted(accused),
         out=[f"{peer} in step {entry['step']}" for peer, entry in expelled.items() if peer not in cheats],
         caught=[f"{cheats[peer]} in {entry['step']}" for peer, entry in expelled.items() if peer in cheats],

@@ -104,7 +104,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             path = options.out / "model.safetensors"
             save_model(task, path, genesis.run_id, genesis.parameters.steps)
             log("saved", path=str(path))
-        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excess(peer))
+        log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
 
@@ -209,10 +209,10 @@ def _summary(peer: Peer, steps: int, mesh: ZmqMesh, log: EventLog) -> dict[str, 
     }
 
 
-def _excess(peer: Peer) -> dict[str, float]:
-    """How far other peers' gradients were off from those here, in units of what judges let pass (TOL-4)."""
+def _excesses(peer: Peer) -> dict[str, dict[int, float]]:
+    """How far each peer's gradients were off from those here, in units of what judges let pass (TOL-4)."""
     backend = peer.backend
-    return {"excess": backend.largest_excess} if isinstance(backend, Backend) else {}
+    return {"excesses": backend.excesses} if isinstance(backend, Backend) else {}
 
 
 @contextlib.contextmanager

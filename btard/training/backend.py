@@ -155,9 +155,9 @@ class Backend:
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     @property
-    def largest_excess(self) -> float:
-        """How far off this peer's targets were that it let pass, in units of what judges let pass (TOL-4)."""
-        return self._judging.largest_excess
+    def excesses(self) -> dict[int, float]:
+        """How far off each target was at most where this peer let it pass, in units of what judges let pass."""
+        return dict(self._judging.excesses)
 
     # -- vectors ----------------------------------------------------------------------------------------
 

@@ -33,8 +33,8 @@ class Judging:
 
     def __init__(self, backend: Backend, mixed: bool) -> None:
         self._backend = backend
-        self.largest_excess = 0.0
-        """How far off those were whom this peer let pass, in units of what judges let pass (spec TOL-4)."""
+        self.excesses: dict[int, float] = {}
+        """How far off each peer's parts were at most that this peer let pass, in units of what judges do (TOL-4)."""
         self._second_look = SecondLook(backend, mixed)
         self._tau = backend.parameters.tau
         self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}  # of one step's targets
@@ -215,7 +215,8 @@ class Judging:
             return True
         if level is Level.ACCUSE:
             excess = gradient_excess(own, length, sketch, norm, self._tau, rtol)
-            self.largest_excess = max(self.largest_excess, excess)
+            peer = check.work.peer
+            self.excesses[peer] = max(self.excesses.get(peer, 0.0), excess)
         return False
 
     def _against_aggregate(
