@@ -34,7 +34,7 @@ class Judging:
     def __init__(self, backend: Backend, mixed: bool) -> None:
         self._backend = backend
         self.excesses: dict[int, float] = {}
-        """How far off each peer's parts were at most that this peer let pass, in units of what judges do (TOL-4)."""
+        """How far off each peer's parts were at most that were let pass, in units of what judges do (TOL-4)."""
         self._second_look = SecondLook(backend, mixed)
         self._tau = backend.parameters.tau
         self._agreed: dict[cp.Work, Sequence[torch.Tensor] | None] = {}  # of one step's targets
