@@ -196,7 +196,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "noverdict": {**_step, "accuser": _peer, "claim": _hash},
     "epoch": {
         "next_step": _uint(),
-        "digest": _hash,
+        "view": _hash,
         "bans": _many(_peer, MAX_PEERS),
         "roster": _many(_peer, MAX_PEERS),
     },

@@ -419,7 +419,7 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
     yield Planted(
         "leaves-at-once", "STP-11", "who has finished serves nobody", "at-the-end",
-        {"phases:release": _leaves_at_once, "receive:release": _leaves_at_once},
+        {"handle:release": _leaves_at_once},
     )  # fmt: skip
     for name, rule, shows in (
         ("t_commit", "TIM-2", "skewed-commit"),

@@ -221,7 +221,9 @@ class World:
         )
 
     def step(self, peer: int, event: Event) -> None:
-        """Let one event happen to one peer."""
+        """Let one event happen to one peer, unless it has left."""
+        if peer in self.released:
+            return
         self.states[peer], effects = handle(self.configs[peer], self.states[peer], event)
         tamper = self.tamper.get(peer)
         for effect in effects:

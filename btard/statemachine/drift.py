@@ -32,16 +32,22 @@ def set_drifted_aside(turn: Turn) -> bool:
             absent=tuple(pair for pair in at.absent if pair.validator not in drifted),
         )
         turn.emit(fx.Drifted(at.number, drifted))
-        _mend(turn, certified, drifted)
+        if turn.me in drifted:
+            turn.set_step(own_parts=())
+        else:
+            turn.compute(Save(at.number, certified))
+    _mend(turn, certified, drifted)
     return True
 
 
 def _mend(turn: Turn, certified: Digest, drifted: tuple[int, ...]) -> None:
-    if turn.me not in drifted:
-        turn.compute(Save(turn.at.number, certified))
+    """Fetch the certified model, unless it is here or was asked for in an epoch that ended before it came."""
+    state = turn.state
+    if certified == state.model_digest:
+        turn.set(loading=None)
+    if certified in (state.model_digest, state.loading):
         return
-    turn.set_step(own_parts=())
-    turn.set(model_digest=certified, loading=certified)
+    turn.set(loading=certified)
     holders = [peer for peer in turn.others() if peer not in drifted]
     for source in holders[: faults(len(turn.state.roster)) + 1]:  # one of them at least is honest
         turn.emit(fx.FetchModel(source, certified, turn.at.number))
@@ -58,23 +64,27 @@ def load_what_came(turn: Turn, name: Digest) -> None:
         turn.compute(Load(turn.state.model_step, name))
 
 
-def loaded(turn: Turn, result: Loaded) -> None:
+def loaded(turn: Turn, request: Load, result: Loaded) -> None:
     """Go on with the certified model: apply what has been certified meanwhile."""
-    unapplied = turn.state.unapplied
-    if result.digest != turn.state.loading:
+    if result.digest != request.digest:
         turn.stop("the model that the others hold did not come out right here: check this machine's memory")
         return
-    turn.set(loading=None, unapplied=None)
-    if unapplied is not None:
-        turn.compute(Apply(*unapplied))
+    turn.set(model_digest=result.digest)
+    if result.digest == turn.state.loading:
+        unapplied = turn.state.unapplied
+        turn.set(loading=None, unapplied=None)
+        if unapplied is not None:
+            apply(turn, *unapplied)
 
 
 def apply(turn: Turn, step: int, aggregates: tuple[Digest, ...]) -> None:
-    """Have the model updated, as soon as it is the certified one."""
-    if turn.state.loading is None:
+    """Have the model updated, as soon as it is the certified one; without aggregates it stays as it is."""
+    if turn.state.loading is not None:
+        turn.set(unapplied=(step, aggregates))
+    elif aggregates:
         turn.compute(Apply(step, aggregates))
     else:
-        turn.set(unapplied=(step, aggregates))
+        turn.set(model_step=step + 1)
 
 
 def drifts_again(turn: Turn, author: int, commit: Commit) -> bool:

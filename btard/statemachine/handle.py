@@ -40,7 +40,7 @@ from btard.statemachine.judgement import (
     verdicts,
 )
 from btard.statemachine.messages import Bulk
-from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, verify
+from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, release, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.ratify import enter_epoch, outcome_due, ratify, round_over, unratified
 from btard.statemachine.receive import receive
@@ -102,6 +102,7 @@ def _advance(turn: Turn) -> None:
             moved = True
         moved = judge_delivered(turn) or moved
         note_evidence(turn, *verdicts(turn))
+        release(turn)
         moved = ratify(turn) or moved
         if enter_epoch(turn):
             moved = True
@@ -128,7 +129,7 @@ def _computed(turn: Turn, request: Request, result: Result) -> None:
         case Save(), Saved():
             saved(turn, result)
         case Load(), Loaded():
-            loaded(turn, result)
+            loaded(turn, request, result)
             prepare(turn)
             finish(turn)
         case Judge(raised=Phase.VALIDATE), Judged():

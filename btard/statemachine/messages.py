@@ -168,7 +168,7 @@ class Epoch:
 
     kind: ClassVar[str] = "epoch"
     next_step: int
-    digest: Digest  # of the model before next_step
+    view: Digest  # that the epoch's last certified step rests on, else the epoch's opening
     bans: tuple[int, ...]
     roster: tuple[int, ...]
 

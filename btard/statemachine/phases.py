@@ -36,6 +36,7 @@ from btard.statemachine.messages import (
     Validate,
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine
+from btard.statemachine.reports import all_decided
 from btard.statemachine.roles import last_number, next_step
 from btard.statemachine.state import Alarm, Record
 from btard.statemachine.table import Phase, Trigger
@@ -53,7 +54,7 @@ def enter_commit(turn: Turn) -> None:
 def prepare(turn: Turn) -> None:
     """Ask for the gradient, and for the target's, once the model stands before this step."""
     state = turn.state
-    ready = state.model_step == turn.at.number and state.loading is None
+    ready = state.model_step == turn.at.number
     if state.phase is not Phase.COMMIT or not ready or "prepare" in turn.at.asked:
         return
     own = None
@@ -261,7 +262,8 @@ def begin_step(
     if number > last_number(turn):
         turn.move(at_the_end, Phase.DONE)
         turn.sign(Enter(number, int(Phase.COMMIT)))
-        turn.timer(turn.config.timing.t_accuse + 4 * turn.config.timing.delta, "linger", turn.state.epoch)
+        timing = turn.config.timing
+        turn.timer(timing.t_accuse + timing.c_judge + 4 * timing.delta, "linger", turn.state.epoch)
         finish(turn)
     else:
         turn.move(trigger, Phase.COMMIT)
@@ -287,10 +289,7 @@ def certify(turn: Turn, certificate: Certificate) -> None:
         drifts=drifts,
     )
     turn.emit(fx.Certified(at.number))
-    if at.trains:
-        apply(turn, at.number, _aggregates(turn))
-    else:
-        turn.set(model_step=at.number + 1)
+    apply(turn, at.number, _aggregates(turn))
 
 
 def _record(turn: Turn, value: Digest) -> Record:
@@ -326,21 +325,20 @@ def applied(turn: Turn, step: int, digest: Digest) -> None:
 
 def finish(turn: Turn) -> None:
     """Report the final model, once, when it is in place."""
-    ready = turn.state.model_step == turn.at.number and turn.state.loading is None
-    if turn.state.phase is Phase.DONE and ready:
-        if "finished" not in turn.at.asked:
-            turn.emit(fx.Finished(turn.state.model_digest))
-            ask(turn, "finished")
-        release(turn)
+    ready = turn.state.model_step == turn.at.number
+    if turn.state.phase is Phase.DONE and ready and "finished" not in turn.at.asked:
+        turn.emit(fx.Finished(turn.state.model_digest))
+        ask(turn, "finished")
 
 
 def release(turn: Turn) -> None:
-    """Let the peer go when it is done and the others are too, or have had the time (spec STP-11)."""
+    """Let the peer go when the others are done, too, and all reports judged, or time is up (spec STP-11)."""
     state = turn.state
     if state.phase is not Phase.DONE or "finished" not in turn.at.asked or "released" in turn.at.asked:
         return
     slots = [("enter", state.epoch, turn.at.number, int(Phase.COMMIT), peer) for peer in state.roster]
-    if "lingered" in turn.at.asked or all(slot in state.slots for slot in slots):
+    over = all(slot in state.slots for slot in slots) and all_decided(state, turn.me)
+    if over or "lingered" in turn.at.asked:
         ask(turn, "released")
         turn.emit(fx.Released())
 
@@ -348,4 +346,3 @@ def release(turn: Turn) -> None:
 def lingered(turn: Turn) -> None:
     """Note that whoever needs this peer after the last step has had the time to ask (spec STP-11)."""
     ask(turn, "lingered")
-    release(turn)

@@ -61,7 +61,9 @@ def ratify(turn: Turn) -> bool:
     guilty = {klass.peer for klass in classes}
     bans = tuple(sorted({klass.peer for klass in classes if klass.type == "ban"}))
     roster = tuple(peer for peer in state.roster if peer not in guilty)
-    outcome = Epoch(following, state.model_digest, bans, roster)
+    # Not the model's digest: who has drifted must agree all the same, and COMMIT finds it out (spec STP-12).
+    view = state.certificate[0].prev if state.certificate else state.opening
+    outcome = Epoch(following, view, bans, roster)
     turn.set(outcome=outcome)
     turn.move(Trigger.OUTCOME, Phase.RATIFY)
     if turn.me not in roster:
@@ -112,7 +114,7 @@ def unratified(turn: Turn) -> None:
     outcome = turn.state.outcome
     if outcome is not None and outcome.next_step > last_number(turn):
         if "finished" not in turn.at.asked:
-            turn.emit(fx.Finished(outcome.digest))
+            turn.emit(fx.Finished(turn.state.model_digest))
         turn.emit(fx.Released())
         return
     turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
@@ -125,7 +127,7 @@ def _start_epoch(turn: Turn, outcome: Epoch) -> None:
         "epoch",
         (state.epoch + 1).to_bytes(8, "little"),
         outcome.next_step.to_bytes(8, "little"),
-        outcome.digest,
+        outcome.view,
         *(peer.to_bytes(4, "little") for peer in outcome.roster),
     )
     turn.set(

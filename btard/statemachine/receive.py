@@ -26,7 +26,7 @@ from btard.statemachine.messages import (
     also_signed,
     phase_slot,
 )
-from btard.statemachine.phases import is_accusation, release
+from btard.statemachine.phases import is_accusation
 from btard.statemachine.pulls import (
     answer_earlier_lates,
     answer_late,
@@ -171,7 +171,6 @@ def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Non
         case Enter():
             if position_of(body) == state.position + 1:
                 pull_later(turn, envelope.author)
-            release(turn)
         case Publish():
             fetch_bulk(turn, sender, envelope)
             answer_earlier_lates(turn, message.slot)

@@ -105,7 +105,7 @@ class State:
     opening: Digest  # prev of the epoch's first phase
     at: Step
     model_step: int  # all certified steps before this one are applied
-    model_digest: Digest
+    model_digest: Digest  # of the model that is here, drifted or not
     last: Record | None = None
     certificate: tuple[CommitClass, Certificate] | None = None  # the epoch's latest
     slots: HashTrieMap[SlotKey, Envelope] = field(factory=HashTrieMap)

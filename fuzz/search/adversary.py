@@ -275,7 +275,7 @@ def false_epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
     for state in scene.states.values():
         if state.outcome is not None:
             for liar in scene.liars:
-                lie = Epoch(state.outcome.next_step, state.outcome.digest, (), state.roster)
+                lie = Epoch(state.outcome.next_step, state.outcome.view, (), state.roster)
                 yield from to_all(scene, liar, state.epoch, lie)
 
 

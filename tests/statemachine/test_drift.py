@@ -1,6 +1,6 @@
 """A member whose model is not the certified one sits out, fetches it and goes on; twice, and it is late."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from attrs import evolve
@@ -12,8 +12,8 @@ from btard.statemachine import effects as fx
 from btard.statemachine.messages import Body, Commit
 from btard.statemachine.table import Phase
 from fuzz import byzantine as byz
-from fuzz.world import Oracle, World, configs, parameters
-from tests.statemachine.test_bans import expelled, play
+from fuzz.world import Oracle, Tamper, World, configs, parameters
+from tests.statemachine.test_bans import PHASES, expelled, play
 
 ODD = bytes(range(32))
 
@@ -112,3 +112,41 @@ def test_a_cheat_that_says_it_drifted_gains_nothing(seed: int) -> None:
     world = play(5, seed, {4: byz.lying(Commit, 2, odd_model)}, steps=4)
     assert told(world)[0] == (2, (4,))
     assert expelled(world) == [(4, "STP-3", "remove")]
+
+
+FAULTS = [byz.garbage, byz.silent, lambda kind, step: byz.changed(kind, step, byz.other_digest, {0})]
+
+
+@pytest.mark.shows("AGR-14", "STP-13")
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    peers=st.integers(4, 6),
+    who=st.integers(0, 2),
+    drift=st.integers(1, 3),
+    later=st.integers(1, 2),
+    kind=st.sampled_from(PHASES),
+    fault=st.sampled_from(FAULTS),
+)
+def test_a_drift_that_meets_a_freeze_costs_nothing(
+    seed: int,
+    peers: int,
+    who: int,
+    drift: int,
+    later: int,
+    kind: type[Body],
+    fault: Callable[[type[Body], int], Tamper],
+) -> None:
+    """Whether the freeze finds the drifted peer before, while or after it fetches the certified model."""
+    world = play(peers, seed, {peers - 1: fault(kind, drift + later)}, Drifting({who: {drift}}))
+    assert len(expelled(world)) == 1
+    assert {step for step, _ in told(world)} == {drift + 1}
+
+
+@pytest.mark.shows("AGR-14")
+@pytest.mark.parametrize("seed", range(5))
+def test_a_freeze_in_commit_finds_the_drift_again_in_the_next_epoch(seed: int) -> None:
+    world = play(5, seed, {4: byz.garbage(Commit, 2)}, Drifting({1: {1}}))
+    assert expelled(world) == [(4, "MSG-3", "ban")]
+    assert told(world)[-1] == (2, (1,))
+    assert [e.request.step for e in world.of(fx.Compute, 1) if isinstance(e.request, cp.Load)] == [2]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
-from btard.statemachine.messages import Body, Claim, ClaimKind, Validate, Vote
+from btard.statemachine.messages import Body, Claim, ClaimKind, Envelope, Validate, Vote
 from fuzz import byzantine as byz
 from fuzz.world import Culprits, Oracle, Tamper, World, configs, parameters
 from tests.statemachine.stage import bodies
@@ -24,9 +24,7 @@ def vanished(
     tampers = {cheat: byz.vanishing(1), **(also or {})}
     world = World(configs(peers, parameters(peers, 8)), seed, oracle, tamper=tampers)
     honest = [peer for peer in range(peers) if peer not in tampers]
-    world.run(lambda: world.over(honest))
-    end = world.now + 500  # votes on a report of the last closing step are still under way
-    world.run(lambda: world.now >= end)
+    world.run(lambda: world.released >= set(honest))
     return world, cheat
 
 
@@ -64,6 +62,54 @@ def test_a_report_keeps_no_step_from_its_certificate() -> None:
     assert (out.peer, out.applied) == (cheat, out.step - 1)
     assert world.states[0].epoch == 1  # the removal; the ban needs no agreement
     assert world.states[0].roster == (0, 1, 2, 3, 4)
+
+
+class LateVerdicts(World):
+    """Judges take all the time that they have after the checks of ACCUSE."""
+
+    def duration(self, peer: int, request: cp.Request) -> int:
+        if isinstance(request, cp.Judge):
+            timing = self.configs[peer].timing
+            return timing.c_accuse + timing.c_judge
+        return super().duration(peer, request)
+
+
+def last_target_gone(oracle: Oracle, also: dict[int, Tamper] | None = None) -> World:
+    """Run with a last peer that falls silent as the target of the last closing step, until the others left."""
+    for seed in range(50):
+        tampers = {5: byz.vanishing(7), **(also or {})}
+        world = LateVerdicts(configs(6, parameters(6, 1)), seed, oracle, tamper=tampers)
+        honest = {0, 1, 2, 3, 4} - set(tampers)
+        world.run(lambda world=world, honest=honest: world.released >= honest)  # type: ignore[misc]
+        if (5, "STP-3", "remove") in expelled(world):
+            assert not [e for peer in honest for e in world.of(fx.Stopped, peer)]
+            return world
+    raise AssertionError("it was never drawn")
+
+
+@pytest.mark.shows("STP-11", "VER-19")
+@pytest.mark.refuses("VER-17")
+def test_a_report_of_the_last_step_is_judged_before_anybody_leaves() -> None:
+    world = last_target_gone(Culprits(gradient=[5]))
+    for peer in range(5):
+        assert expelled(world, peer) == [(5, "STP-3", "remove"), (5, "VER-1", "ban")]
+
+
+def no_vote(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+    """Send no vote."""
+    frame = effect.frame if isinstance(effect, fx.Send) else None
+    message = frame.message if isinstance(frame, Envelope) else None
+    return () if message and isinstance(message.body, Vote) else (effect,)
+
+
+@pytest.mark.refuses("STP-11")
+def test_who_never_votes_keeps_nobody() -> None:
+    """A quorum of the others suffices, and where there is none either, the time is over at last."""
+    world = last_target_gone(Culprits(gradient=[5]), {4: no_vote})
+    for peer in range(4):
+        assert expelled(world, peer) == [(5, "STP-3", "remove"), (5, "VER-1", "ban")]
+    undecided = last_target_gone(Culprits(gradient=[5]), dict.fromkeys((2, 3, 4), no_vote))
+    assert expelled(undecided) == [(5, "STP-3", "remove")]
 
 
 def report(body: Body) -> Body:

@@ -359,11 +359,15 @@ def test_the_outcome_follows_from_the_accepted_classes() -> None:
     assert outcome().bans == (4,)
     assert outcome().roster == (0, 1, 2, 3)
     assert outcome().next_step == 2
-    assert outcome().digest == state.model_digest
+    assert state.certificate is not None
+    assert outcome().view == state.certificate[0].prev
     assert state.model_step == 2
     late = Watched.first(finish(world_of(5, 3, {4: byz.silent(Reveal, 2)})), 0, Phase.RATIFY, 2).outcome
     assert late is not None
     assert (late.bans, late.roster) == ((), (0, 1, 2, 3)), "removed, not banned"
+    early = Watched.first(finish(world_of(5, 3, {4: byz.silent(Reveal, 0)})), 0, Phase.RATIFY, 0).outcome
+    assert early is not None
+    assert (early.next_step, early.view) == (0, CONFIGS[0].run), "no step was certified"
 
 
 @pytest.mark.shows("AGR-1", "AGR-15")
@@ -404,7 +408,7 @@ def test_a_second_record_of_a_cheat_still_counts() -> None:
 @pytest.mark.refuses("AGR-14", "AGR-15")
 def test_a_quorum_of_another_outcome_stops_a_peer() -> None:
     state = ratifying()
-    other = evolve(outcome(), digest=HASH)
+    other = evolve(outcome(), view=HASH)
     for author in (1, 2):
         state, _ = received(forge(author, other), state)
         assert state.phase is Phase.RATIFY
@@ -450,7 +454,7 @@ def prev_of(world: World, author: int, epoch: int) -> bytes:
 def test_an_epoch_opens_with_the_hash_of_its_outcome() -> None:
     made = outcome()
     roster = [peer.to_bytes(4, "little") for peer in made.roster]
-    opening = hashed("epoch", number(1), number(made.next_step), made.digest, *roster)
+    opening = hashed("epoch", number(1), number(made.next_step), made.view, *roster)
     for author in made.roster:
         assert prev_of(run(), author, 0) == CONFIGS[0].run
         assert prev_of(run(), author, 1) == opening
@@ -481,7 +485,7 @@ def test_evidence_that_came_too_late_freezes_the_next_epoch_at_once() -> None:
         if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
             body = effect.frame.message.body
             if effect.frame.author == peer and isinstance(body, Epoch) and effect.frame.message.epoch == 0:
-                return (effect, evolve(effect, frame=forge_in(world, peer, evolve(body, digest=HASH))))
+                return (effect, evolve(effect, frame=forge_in(world, peer, evolve(body, view=HASH))))
         return (effect,)
 
     tamper: dict[int, Tamper] = {6: byz.garbage(Reveal, 2), 5: two_outcomes}
