@@ -28,7 +28,7 @@ def note_who_was_late(turn: Turn) -> None:
 
 
 def often_late(turn: Turn, author: int) -> bool:
-    """Whether q members have each said in ``late_limit`` of the last W steps that ``author`` was late (STP-21)."""
+    """Whether q members said, each in ``late_limit`` of the last W steps, that ``author`` was late (STP-21)."""
     state, limit = turn.state, turn.config.parameters.late_limit
     if not limit:
         return False
