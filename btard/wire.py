@@ -172,6 +172,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "sketch_commitment": _hash,
         "election_commitment": _hash,
         "model": _hash,
+        "late": _many(_peer, MAX_PEERS),
     },
     "reduce": {**_phase_head, "aggregate": _hash_or_none},
     "reveal": {**_phase_head, **_opening},

@@ -242,6 +242,11 @@ VALUES = {
     ),
     "clip nan": ("gradient_clip = inf", "gradient_clip = nan", "[parameters] gradient_clip = nan: must be"),
     "window": ("window = 20", "window = 0", "[parameters] window = 0: must be at least 1"),
+    "late limit": (
+        "late_limit = 0",
+        "late_limit = 21",
+        "[parameters] late_limit = 21: must lie in 0..window = 20; 0 switches it off",
+    ),
     "rtol": ("gradient_rtol = 1e-06", "gradient_rtol = 0.5", "[parameters] gradient_rtol = 0.5"),
     "option": ("batch_size = 16", "batch_size = nan", "[task.options] batch_size = nan"),
     "option text": ("batch_size = 16", 'a = "\\u001b[2J"', "[task.options] a = '\\x1b[2J': must be at most"),

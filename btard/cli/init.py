@@ -83,6 +83,8 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     alarm = "check a part where most norms exceed this many times the median"
     add_option(group, "--alarm-factor", alarm, float, default=4.0)
     add_option(group, "--window", "steps for at most one such false alarm", int, default=20, metavar="STEPS")
+    late = "remove a peer that a majority saw late in so many of the last --window steps; 0 for never"
+    add_option(group, "--late-limit", late, int, default=0, metavar="STEPS")
     security = one_of(*BULK_SECURITY)
     add_option(group, "--bulk-security", "curve encrypts vectors, digest does not", security, default="curve")
 
@@ -127,6 +129,7 @@ def _parameters(options: argparse.Namespace, dimension: int, peers: int, gradien
         gradient_rtol=gradient_rtol,
         alarm_factor=options.alarm_factor,
         window=options.window,
+        late_limit=options.late_limit,
     )
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Show what a peer on this machine is doing: its step and phase, who is left, the pace, loss and accuracy, for
-whose message it waits, which links are down, who was banned and why, which claims are being judged.
+whose message it waits, which links are down, who was banned and why, which claims are being judged, and how
+long each peer's messages take to come after the phase is entered (usually, and at most).
 
 It reads a small file that the peer keeps in its folder, once a second, and does not disturb the peer.
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from btard.node.status_file import Status, StatusError
-from btard.node.words import Names
+from btard.node.words import MAX_NAMES, Names
 
 SILENT_SECONDS: Final = 10.0  # after which a status of a running peer is old
 WAIT_SECONDS: Final = 2.0  # in a phase until that is worth a word
@@ -34,6 +34,7 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
         verb = "banned" if gone["kind"] == "ban" else "removed"
         why = f"{names.put(gone['reason'])} ({gone['rule']})"
         yield verb, f"{names.of(gone['peer'])} in step {gone['step']}: {why}"
+    yield from _delays(values, names)
     if figures := list(_figures(values)):
         yield "model", ", ".join(figures)
     sent = values["bytes"]
@@ -81,6 +82,16 @@ def _now(values: Mapping[str, Any], names: Names, age: float) -> Iterator[tuple[
     for claim in values["claims"]:
         who, whom = names.of(claim["accuser"]), names.of(claim["accused"])
         yield "judges", f"{who} accuses {whom}: {claim['kind']} claim, part {claim['part']}"
+
+
+def _delays(values: Mapping[str, Any], names: Names) -> Iterator[tuple[str, str]]:
+    """Say how long the slowest members' messages take (spec OPS-16)."""
+    known = [entry for entry in values["delays"] if entry["peer"] in values["roster"]]
+    known.sort(key=lambda entry: -sum(median for median, _ in entry["phases"].values()))
+    for entry in known[:MAX_NAMES]:
+        phases = (f"{phase} {median:.3g} s ({most:.3g})" for phase, (median, most) in entry["phases"].items())
+        lates = f"; LATE {entry['lates']} times" if entry["lates"] else ""
+        yield "delays", f"{names.of(entry['peer'])}: {', '.join(phases)}{lates}"
 
 
 def _figures(values: Mapping[str, Any]) -> Iterator[str]:

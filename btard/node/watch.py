@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from attrs import define, field
 
 from btard.errors import BtardError
+from btard.node.lateness import Lateness
 from btard.node.peer import Peer
 from btard.node.snapshot import awaited, snapshot, why_awaited
 from btard.node.status_file import write_status
@@ -36,11 +37,16 @@ class Watch:
     figures: Callable[[], Mapping[str, Any]]  # loss, accuracy, who is out
     report: Callable[..., None]
     clock: Callable[[], float] = time.monotonic
+    lateness: Lateness = field(init=False)
     _place: tuple[bool, int, int, Phase] | None = None
     _since: float = 0.0  # when this phase began
     _next_line: float = 0.0
     _next_file: float = 0.0
     _paces: deque[tuple[float, int]] = field(factory=deque)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.peer.config
+        self.lateness = Lateness(config.me, config.timing.delta / 1000, self.report)
 
     def look(self) -> None:
         """Do what is due; call it after each event, and once a second at least."""
@@ -48,6 +54,8 @@ class Watch:
         place = (self.peer.started, state.epoch, state.at.number, state.phase)
         if place != self._place:
             self._place, self._since, self._next_line = place, now, now + PATIENCE
+        if self.peer.started:
+            self.lateness.look(state, now)
         if now >= self._next_line:
             self._next_line = now + (now - self._since)
             self._tell(now - self._since)
@@ -65,6 +73,7 @@ class Watch:
         (begun, first), (ended, last) = self._paces[0], self._paces[-1]
         pace = (last - first) / (ended - begun) * 60 if ended > begun else None
         values |= {"seconds": round(now - self._since, 1), "pace": pace and round(pace, 1)}
+        values |= {"delays": self.lateness.values()}
         write_status(
             self.folder, {**self.constant, "stage": stage, "reason": reason, **values, **self.figures()}
         )

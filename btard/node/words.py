@@ -155,6 +155,14 @@ class Narrator:
         whom = self.names.list(fields["missing"], fields["reasons"])
         return Line("warning", f"{place}: waiting for {whom}, {fields['seconds']:.0f} s")
 
+    def _tell_last(self, t: float, fields: Mapping[str, Any]) -> Line:
+        whose, seconds = self.names.of(fields["peer"]), fields["seconds"]
+        return Line(
+            "warning",
+            f"{self._place(fields)}: {whose} is the last by far, {fields['times']} times by now: its "
+            f"{fields['phase']} came {seconds:.3g} s after all others'",
+        )
+
     def _tell_link(self, t: float, fields: Mapping[str, Any]) -> Line:
         peer, name = fields["peer"], self.names.of(fields["peer"])
         # Before the start and after the end, links come and go with the processes.

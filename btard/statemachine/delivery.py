@@ -6,6 +6,7 @@ from btard.statemachine import effects as fx
 from btard.statemachine.checks import bulk_of_claim, bulk_of_part, commit_of, inadmissible, parts_of
 from btard.statemachine.drift import drifts_again, load_what_came
 from btard.statemachine.form import unfit
+from btard.statemachine.lateness import often_late
 from btard.statemachine.messages import (
     Accuse,
     Bulk,
@@ -41,6 +42,8 @@ def why_undelivered(turn: Turn, author: int) -> str | None:
         return reason
     if isinstance(body, Commit) and drifts_again(turn, author, body):
         return "its author drifted lately, and this is not the model that a majority holds"
+    if isinstance(body, Commit) and often_late(turn, author):
+        return "a majority says that its author was late too often"
     if isinstance(body, Accuse) and body.claim and (reason := inadmissible(turn, author, body.claim)):
         return reason
     return None if turn.holds(*bulk_of(turn, author, body)) else "an object that it rests on is not here"

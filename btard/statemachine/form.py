@@ -43,6 +43,8 @@ def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author:
     match body:
         case Commit() if len(body.parts) not in (0, len(roster)):
             return f"{len(body.parts)} part hashes among {len(roster)} members"
+        case Commit():
+            return _malformed_late(parameters, roster, author, body.late)
         case Validate():
             return _malformed_report(roster, body.report) or _malformed_scalars(parameters, body)
         case Accuse() if body.claim is not None and body.claim.accused == author:
@@ -59,6 +61,16 @@ def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author:
             return "no member has raised that claim"
         case Epoch() if sorted(set(body.roster)) != list(body.roster) or not set(body.roster) <= set(roster):
             return "its roster is no subset of the epoch's"
+    return None
+
+
+def _malformed_late(
+    parameters: Parameters, roster: Sequence[int], author: int, late: Sequence[int]
+) -> str | None:
+    if late and not parameters.late_limit:
+        return "says who was late in a run that does not ask"
+    if list(late) != sorted(set(late)) or not set(late) <= set(roster) - {author}:
+        return "those that it says were late are no ascending other members"
     return None
 
 

@@ -42,7 +42,10 @@ class Claim:
 
 @frozen
 class Commit:
-    """Part hashes (none from who contributes nothing), two MPRNG commitments, digest of the model."""
+    """Part hashes (none from who contributes nothing), two MPRNG commitments, digest of the model.
+
+    ``late`` names, ascending, those on whom the author signed LATE in the step before (spec STP-20).
+    """
 
     kind: ClassVar[str] = "commit"
     phase: ClassVar[Phase] = Phase.COMMIT
@@ -52,6 +55,7 @@ class Commit:
     sketch_commitment: Digest
     election_commitment: Digest
     model: Digest
+    late: tuple[int, ...] = ()
 
 
 @frozen

@@ -28,6 +28,7 @@ class Parameters:
     gradient_rtol: float
     alarm_factor: float  # kappa: verification 3 alarms above kappa times the median of median norms
     window: int  # W: so many steps a false alarm excuses its aggregator's next like it, and a drift counts
+    late_limit: int = 0  # X: late in so many of the last W certified steps, as q members say: out; 0 for never
 
     def problems(self, peers: int) -> Iterator[str]:
         """Say, a line each, what makes these parameters unusable with ``peers`` peers (spec GEN-3)."""
@@ -58,6 +59,8 @@ class Parameters:
             yield f"alarm_factor = {self.alarm_factor}: must be at least 1"
         if self.window < 1:
             yield f"window = {self.window}: must be at least 1"
+        if not 0 <= self.late_limit <= self.window:
+            yield f"late_limit = {self.late_limit}: must lie in 0..window = {self.window}; 0 switches it off"
 
 
 @frozen

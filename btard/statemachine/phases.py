@@ -23,6 +23,7 @@ from btard.statemachine.disputes import disputed_parts, median
 from btard.statemachine.drift import apply, set_drifted_aside
 from btard.statemachine.election import gradient_seed
 from btard.statemachine.form import report_due
+from btard.statemachine.lateness import note_who_was_late
 from btard.statemachine.messages import (
     Accuse,
     Bulk,
@@ -288,6 +289,7 @@ def certify(turn: Turn, certificate: Certificate) -> None:
         alarms=alarms,
         drifts=drifts,
     )
+    note_who_was_late(turn)
     turn.emit(fx.Certified(at.number))
     apply(turn, at.number, _aggregates(turn))
 

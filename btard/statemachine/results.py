@@ -6,6 +6,7 @@ from btard.statemachine import effects as fx
 from btard.statemachine.checks import bulk_of_part
 from btard.statemachine.compute import Aggregate, Aggregated, Prepared, Sketched, Verified
 from btard.statemachine.form import report_due
+from btard.statemachine.lateness import late_before
 from btard.statemachine.messages import Accuse, Commit, Reduce, Validate
 from btard.statemachine.phases import ask, input_objects, secrets_of
 from btard.statemachine.randomness import Purpose, Secrets, commitment
@@ -28,6 +29,7 @@ def prepared(turn: Turn, result: Prepared) -> None:
             sketch_commitment=commitment(*place, Purpose.SKETCH, secrets.sketch),
             election_commitment=commitment(*place, Purpose.ELECTION, secrets.election),
             model=state.model_digest,
+            late=late_before(turn),
         )
     )
 

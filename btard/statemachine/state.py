@@ -113,6 +113,7 @@ class State:
     banned: tuple[int, ...] = ()
     alarms: HashTrieMap[int, Alarm] = field(factory=HashTrieMap)  # each aggregator's last
     drifts: HashTrieMap[int, int] = field(factory=HashTrieMap)  # member: certified step of its last drift
+    said_late: tuple[tuple[int, frozenset[tuple[int, int]]], ...] = ()  # certified step: who said it of whom
     loading: Digest | None = None  # the certified model, while this peer has another one
     unapplied: tuple[int, tuple[Digest, ...]] | None = None  # step and aggregates that wait for it
     reports: tuple[tuple[int, int], ...] = ()  # step and author of those of the epoch being judged

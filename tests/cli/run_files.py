@@ -85,7 +85,8 @@ def parameters(draw: st.DrawFn, peers: int) -> Parameters:
         gradient_clip=draw(st.floats(min_value=0, exclude_min=True)),
         gradient_rtol=draw(st.floats(0, 0.1)),
         alarm_factor=draw(st.floats(1, 1e300)),
-        window=draw(st.integers(1, 10**6)),
+        window=(window := draw(st.integers(1, 10**6))),
+        late_limit=draw(st.integers(0, window)),
     )
 
 

@@ -35,7 +35,7 @@ def test_the_run_file_holds_roster_task_and_times(made: Path) -> None:
 
 def test_options_reach_the_run_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = ["--task-option", "batch_size=5", "--evaluate-every", "3"]
-    numbers = ["--tau", "inf", "--validators", "0", "--f-max", "0", "--window", "9"]
+    numbers = ["--tau", "inf", "--validators", "0", "--f-max", "0", "--window", "9", "--late-limit", "4"]
     numbers += ["--gradient-clip", "2.5", "--delta-ms", "40"]
     options = ["--force", "--name", "other", "--bulk-security", "digest", *task, *numbers]
     before = load(folder / "run.toml").run_id
@@ -47,6 +47,7 @@ def test_options_reach_the_run_file(folder: Path, capsys: pytest.CaptureFixture[
     assert dict(run.task.options) == {"batch_size": 5}
     assert run.parameters.tau == float("inf")
     assert (run.parameters.validators, run.parameters.f_max, run.parameters.window) == (0, 0, 9)
+    assert run.parameters.late_limit == 4
     assert run.parameters.gradient_clip == 2.5
     assert (run.timing.delta, run.evaluate_every, run.bulk_security) == (40, 3, "digest")
 

@@ -38,6 +38,11 @@ VALUES: dict[str, Any] = {
     "reasons": ["its link is down"],
     "links_down": [1, 2],
     "claims": [{"accuser": 0, "accused": 2, "kind": "gradient", "part": 0}],
+    "delays": [
+        {"peer": 1, "lates": 3, "phases": {"COMMIT": [0.25, 1.5], "ACCUSE": [0.125, 0.125]}},
+        {"peer": 2, "lates": 0, "phases": {"COMMIT": [2.5, 1234.5]}},
+        {"peer": 3, "lates": 1, "phases": {}},
+    ],
     "bytes": {"bulk": 12_340_000, "control": 999},
     "seconds": 4.0,
     "pace": 52.3,
@@ -63,6 +68,8 @@ def test_a_running_peer(tmp_path: Path) -> None:
             "no link   carol",
             "judges    alice accuses carol: gradient claim, part 0",
             "banned    dave in step 7: a false claim on bob (VER-6)",
+            "delays    carol: COMMIT 2.5 s (1.23e+03)",
+            "delays    bob: COMMIT 0.25 s (1.5), ACCUSE 0.125 s (0.125); LATE 3 times",
             "model     loss 0.5123 (step 11)",
             "sent      12.3 MB of vectors, 999 bytes of messages",
         ]

@@ -55,6 +55,10 @@ WAITING = {"event": "waiting", "missing": [1], "reasons": ["tcp://h:1: nobody li
 SLOW = {"event": "awaiting", "step": 7, "phase": "COMMIT", "seconds": 4.0}
 LINES: list[tuple[dict[str, Any], str]] = [
     (WAITING, "info: waiting for bob (tcp://h:1: nobody listens there)"),
+    (
+        {"event": "last", "peer": 1, "step": 7, "phase": "REDUCE", "seconds": 3.125, "times": 8},
+        "warning: step 7: bob is the last by far, 8 times by now: its REDUCE came 3.12 s after all others'",
+    ),
     ({"event": "joined", "peer": 1, "missing": [2, 3]}, "info: bob is here; carol and dave to come"),
     ({"event": "joined", "peer": 1, "missing": []}, "info: bob is here"),
     ({"event": "mismatch", "peer": 2, "reason": "peer 2: it runs btard 9"}, "error: carol: it runs btard 9"),

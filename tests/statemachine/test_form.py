@@ -41,7 +41,7 @@ REPORT = Claim(ClaimKind.GRADIENT, 4, 0, b"")  # on a former member
 
 
 def wrong(author: int, body: Body, params: Parameters | None = None) -> str | None:
-    return malformed(params or parameters(8), 8, ROSTER, author, body)
+    return malformed(params or parameters(8, late_limit=1), 8, ROSTER, author, body)
 
 
 def scalars(*parts: tuple[float, float]) -> Validate:
@@ -57,6 +57,7 @@ def scalars(*parts: tuple[float, float]) -> Validate:
 WELL_FORMED: list[Body] = [
     Commit(1, HASH, (HASH,) * 4, HASH, HASH, HASH),
     Commit(1, HASH, (), HASH, HASH, HASH),
+    Commit(1, HASH, (), HASH, HASH, HASH, (2, 3, 7)),
     Reduce(1, HASH, HASH),
     Reduce(1, HASH, b""),
     Reveal(1, HASH, HASH, HASH),
@@ -90,6 +91,10 @@ def test_well_formed(body: Body) -> None:
 
 MALFORMED: list[tuple[str, Body]] = [
     *(("part hashes among 4 members", Commit(1, HASH, (HASH,) * n, HASH, HASH, HASH)) for n in (1, 3, 5, 8)),
+    *(
+        ("no ascending other members", Commit(1, HASH, (), HASH, HASH, HASH, late))
+        for late in ((1,), (0,), (3, 2), (2, 2), (2, 1023))
+    ),
     ("different numbers of parts", Validate(1, HASH, bytes(SKETCH_SIZE), b"")),
     ("different numbers of parts", Validate(1, HASH, b"", bytes(8))),
     ("different numbers of parts", Validate(1, HASH, bytes(SKETCH_SIZE), bytes(16))),
