@@ -185,6 +185,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "accuse": {**_phase_head, **_opening, "claim": _claim},
     "enter": {**_step, "entered": _uint(4)},
     "publish": {**_step, "part": _part},
+    "need": {**_step, "subjects": _many(_peer, MAX_PEERS)},
     "late": {**_step, "late_phase": _uint(4), "subject": _peer, "part": _late_part},
     "vote": {
         **_step,

@@ -8,18 +8,25 @@ from attrs import evolve
 
 from btard.attacks.forging import NO_MESSAGE, Change, Forgery, forge, own_body, sign
 from btard.statemachine import effects as fx
+from btard.statemachine.events import Received
 from btard.statemachine.messages import (
     Accuse,
     Body,
     Claim,
     Commit,
+    Enter,
     Envelope,
     Late,
+    Need,
+    Publish,
     Reduce,
     Reveal,
     Validate,
     Vote,
+    phase_slot,
+    publish_slot,
 )
+from btard.statemachine.table import Phase
 from fuzz.world import Tamper, World
 
 __all__ = ["forge", "sign"]
@@ -164,5 +171,67 @@ def crying_late(step: int, subject: int) -> Tamper:
             late = Late(step, 0, subject, -1)
             return (effect, evolve(effect, frame=forge(world.configs[peer], 0, late)))
         return (effect,)
+
+    return tamper
+
+
+def _said(world: World, peer: int, phase: Phase, author: int) -> Body | None:
+    """Return what ``peer`` holds of ``author``'s message of a phase of the step that it is in."""
+    state = world.states[peer]
+    envelope = state.slots.get(phase_slot(state.epoch, state.at.number, phase, author))
+    return envelope.message.body if envelope and envelope.message else None
+
+
+def withhold_parts(
+    world: World, liars: Iterable[int], deprived: Iterable[int], told: Iterable[int], step: int = 1
+) -> None:
+    """Let ``liars`` serve no part to the ``deprived``; where one is needed, publish it to ``told`` alone."""
+    without, heard, before = set(deprived), set(told), world.refuses
+
+    def refuses(source: int, asker: int, name: bytes) -> bool:
+        body, state = _said(world, asker, Phase.COMMIT, source), world.states[asker]
+        if source not in world.tamper or not isinstance(body, Commit) or name not in body.parts:
+            return before(source, asker, name)
+        if state.at.number < step:
+            return False
+        slot = publish_slot(state.epoch, state.at.number, body.parts.index(name), source)
+        return asker not in heard if slot in state.slots else asker in without
+
+    world.refuses = refuses
+    world.tamper |= {liar: to_some(Publish, step, heard) for liar in liars}
+
+
+def withhold_aggregates(world: World, liars: Iterable[int], told: Iterable[int], step: int = 1) -> None:
+    """Let ``liars`` serve their aggregates to ``told`` alone."""
+    heard, before = set(told), world.refuses
+
+    def refuses(source: int, asker: int, name: bytes) -> bool:
+        body = _said(world, asker, Phase.REDUCE, source)
+        if source not in world.tamper or not isinstance(body, Reduce) or name != body.aggregate:
+            return before(source, asker, name)
+        return world.states[asker].at.number >= step and asker not in heard
+
+    world.refuses = refuses
+    world.tamper |= dict.fromkeys(liars, honest)
+
+
+def honest(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+    """Do what the core says."""
+    return (effect,)
+
+
+def needing(
+    subjects: Callable[[World, int], tuple[int, ...]], told: Iterable[int], delay: int = 0, step: int = 1
+) -> Tamper:
+    """Say to ``told`` that parts of these did not come, ``delay`` ms after entering REDUCE, true or not."""
+    heard = set(told)
+
+    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        body, state = _own(effect, peer, Enter, step), world.states[peer]
+        if isinstance(body, Enter) and body.entered == Phase.REDUCE and (named := subjects(world, peer)):
+            need = forge(world.configs[peer], state.epoch, Need(body.step, named))
+            for receiver in heard & set(state.roster):
+                world.schedule(delay + world.latency(), receiver, Received(peer, need))
+        return () if _own(effect, peer, Need, step) else (effect,)
 
     return tamper

@@ -32,6 +32,7 @@ from btard.statemachine.messages import (
     GuiltyClass,
     Late,
     Message,
+    Need,
     NoVerdict,
     Publish,
     Pull,
@@ -76,6 +77,7 @@ bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Accuse, uints, hashes, hashes, hashes, st.none() | claims),
     st.builds(Enter, uints, phases),
     st.builds(Publish, uints, parts),
+    st.builds(Need, uints, peer_lists),
     st.builds(Late, uints, phases, peers, st.integers(-1, 1023)),
     st.builds(Vote, uints, phases, peers, hashes, peers, peer_lists),
     st.builds(NoVerdict, uints, peers, hashes),
@@ -488,6 +490,7 @@ def largest_messages(n: int) -> list[Body]:
         Accuse(TOP, HASH, HASH, HASH, Claim(ClaimKind.NONFINITE, 1023, 1023, HASH)),
         Enter(TOP, 4),
         Publish(TOP, 1023),
+        Need(TOP, everybody[-faults(n) :]),
         Late(TOP, 4, 1023, 1023),
         Vote(TOP, 4, 1023, HASH, 1023, everybody[-faults(n) :]),
         NoVerdict(TOP, 1023, HASH),
@@ -519,7 +522,7 @@ def test_honest_messages_fit_into_a_frame(n: int) -> None:
 @pytest.mark.parametrize("n", SIZES)
 def test_whatever_proves_a_fault_fits_into_a_frame(n: int) -> None:
     """With the largest payloads that a cheat can send, and the signatures of all members."""
-    _, _, _, report, accuse, _, _, late, vote, noverdict, _ = largest_messages(n)
+    _, _, _, report, accuse, _, _, _, late, vote, noverdict, _ = largest_messages(n)
     anything = make_envelope(1023, b"\xff" * max_payload(n), b"\xff" * 64)
     shown: dict[EvidenceKind | None, list[Envelope]] = {
         EvidenceKind.EQUIVOCATION: [anything] * 2,

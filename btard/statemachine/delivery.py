@@ -20,6 +20,7 @@ from btard.statemachine.messages import (
     Validate,
     publish_slot,
 )
+from btard.statemachine.needs import needed, needed_objects
 from btard.statemachine.phases import fetch
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
@@ -79,11 +80,12 @@ def _serve_aggregates(turn: Turn, authors: frozenset[int]) -> None:
 
 
 def held(turn: Turn, bulk: Bulk) -> None:
-    """Note a fetched object; serve it on if it was published (spec VER-9)."""
+    """Note a fetched object; serve it on if it is published (spec VER-9, STP-19)."""
     if not turn.holds(bulk):
         load_what_came(turn, bulk.digest)
     turn.hold(bulk)
-    if turn.state.phase is Phase.ACCUSE and any(bulk in parts_of(turn, part) for part in turn.at.disputed):
+    disputed = turn.state.phase is Phase.ACCUSE and any(bulk in parts_of(turn, p) for p in turn.at.disputed)
+    if disputed or bulk in needed_objects(turn):
         turn.emit(fx.Offer(bulk.digest, None))
 
 
@@ -101,6 +103,8 @@ def _named_bulk(turn: Turn, envelope: Envelope | None) -> tuple[Bulk, ...]:
         return ()
     author, accusing = message.author, turn.state.phase is Phase.ACCUSE
     match body:
+        case Publish() if turn.state.phase is Phase.REDUCE and author in needed(turn, body.part):
+            return (bulk_of_part(turn, commit_of(turn, author).parts[body.part], body.part),)
         case Reduce():
             return bulk_of(turn, author, body)
         case Publish() if accusing and author in turn.at.contributors and body.part in turn.at.disputed:

@@ -22,6 +22,7 @@ from btard.statemachine.messages import (
     Commit,
     Epoch,
     Late,
+    Need,
     NoVerdict,
     PhaseBody,
     Publish,
@@ -51,8 +52,10 @@ def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author:
             return "accuses itself"
         case Late() if body.subject not in roster or not -1 <= body.part < len(roster):
             return "says that nobody's message is late"
-        case Late() if body.part >= 0 and body.late_phase != Phase.ACCUSE:
-            return "parts are published in ACCUSE only"
+        case Late() if body.part >= 0 and body.late_phase not in (Phase.REDUCE, Phase.ACCUSE):
+            return "parts are published in REDUCE and ACCUSE only"
+        case Need():
+            return _malformed_need(roster, author, body)
         case Publish() if body.part >= len(roster):
             return f"publishes part {body.part} of {len(roster)}"
         case Vote():
@@ -79,6 +82,14 @@ def _malformed_report(roster: Sequence[int], report: Claim | None) -> str | None
         return None
     if report.kind is not ClaimKind.GRADIENT or report.accused in roster:
         return "its report is no gradient claim on a former member"
+    return None
+
+
+def _malformed_need(roster: Sequence[int], author: int, need: Need) -> str | None:
+    if not set(need.subjects) <= set(roster) - {author} or sorted(set(need.subjects)) != list(need.subjects):
+        return "needs parts of nobody else, or of one twice"
+    if not 1 <= len(need.subjects) <= faults(len(roster)):
+        return f"needs parts of {len(need.subjects)} peers, where {faults(len(roster))} may be faulty"
     return None
 
 

@@ -40,6 +40,7 @@ from btard.statemachine.judgement import (
     verdicts,
 )
 from btard.statemachine.messages import Bulk
+from btard.statemachine.needs import heed_what_came_early, say_what_is_missing
 from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, release, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.ratify import enter_epoch, outcome_due, ratify, round_over, unratified
@@ -49,7 +50,7 @@ from btard.statemachine.roles import next_step
 from btard.statemachine.settle import note_evidence
 from btard.statemachine.state import NOTHING, State, Step
 from btard.statemachine.table import STEP_PHASES, Phase
-from btard.statemachine.timeouts import bulk_timed_out, phase_timed_out, publishing_timed_out
+from btard.statemachine.timeouts import need_timed_out, phase_timed_out, publishing_timed_out
 from btard.statemachine.turn import Turn
 
 __all__ = ["handle", "initial"]
@@ -109,6 +110,8 @@ def _advance(turn: Turn) -> None:
             _replay(turn)
         if turn.state.phase is not phase and turn.state.phase in STEP_PHASES:
             pull_where_views_differ(turn)
+            if turn.state.phase is Phase.REDUCE:
+                heed_what_came_early(turn)
             if turn.state.phase is Phase.ACCUSE:
                 fetch_what_came_early(turn)
 
@@ -163,7 +166,9 @@ def _fired(turn: Turn, timer: Timer) -> None:
         case ("publish", *where) if tuple(where) == place[:2] and state.phase is Phase.ACCUSE:
             publishing_timed_out(turn)
         case ("bulk", *where) if tuple(where) == place[:2] and state.phase is Phase.REDUCE:
-            bulk_timed_out(turn)
+            say_what_is_missing(turn)
+        case ("need", epoch, step, int(author)) if (epoch, step) == place[:2] and state.phase is Phase.REDUCE:
+            need_timed_out(turn, author)
         case ("judge", epoch, step, int(accuser)) if (epoch, step) == place[:2]:
             if state.phase is Phase.ACCUSE:
                 judge_timed_out(turn, accuser)

@@ -129,6 +129,15 @@ class Publish:
 
 
 @frozen
+class Need:
+    """The contributors ``subjects`` did not serve their parts of the author's aggregate in time."""
+
+    kind: ClassVar[str] = "need"
+    step: int
+    subjects: tuple[int, ...]
+
+
+@frozen
 class Late:
     """The author did not get ``subject``'s message of a phase, or its published part, in time."""
 
@@ -189,9 +198,9 @@ class Bulk:
 
 
 PhaseBody = Commit | Reduce | Reveal | Validate | Accuse
-Body = PhaseBody | Enter | Publish | Late | Vote | NoVerdict | Epoch
+Body = PhaseBody | Enter | Publish | Need | Late | Vote | NoVerdict | Epoch
 BODIES: tuple[type[Body], ...] = (
-    Commit, Reduce, Reveal, Validate, Accuse, Enter, Publish, Late, Vote, NoVerdict, Epoch,
+    Commit, Reduce, Reveal, Validate, Accuse, Enter, Publish, Need, Late, Vote, NoVerdict, Epoch,
 )  # fmt: skip
 PHASE_BODIES: dict[Phase, type[PhaseBody]] = {
     Phase.COMMIT: Commit,
@@ -212,6 +221,11 @@ def publish_slot(epoch: int, step: int, part: int, author: int) -> SlotKey:
     return ("publish", epoch, step, part, author)
 
 
+def need_slot(epoch: int, step: int, author: int) -> SlotKey:
+    """Name the slot of a NEED (spec MSG-5)."""
+    return ("need", epoch, step, author)
+
+
 def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
     """Name the slot for which this message is signed: no peer signs two for one slot (spec MSG-5)."""
     match body:
@@ -221,6 +235,8 @@ def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
             return ("enter", epoch, body.step, body.entered, author)
         case Publish():
             return publish_slot(epoch, body.step, body.part, author)
+        case Need():
+            return need_slot(epoch, body.step, author)
         case Late():
             return ("late", epoch, body.step, body.late_phase, body.subject, body.part, author)
         case Vote():

@@ -35,6 +35,7 @@ from btard.statemachine.messages import (
     Publish,
     Reveal,
     Validate,
+    publish_slot,
 )
 from btard.statemachine.randomness import Purpose, Secrets, combine
 from btard.statemachine.reports import all_decided
@@ -173,8 +174,15 @@ def enter_accuse(turn: Turn) -> None:
                 if turn.holds(bulk):
                     turn.emit(fx.Offer(bulk.digest, None))
             if turn.me in at.contributors:
-                turn.sign(Publish(at.number, part))
+                publish(turn, part)
     verify(turn)
+
+
+def publish(turn: Turn, part: int) -> None:
+    """Serve an own part to everybody, and say so; once, whoever asks for it (spec VER-9, STP-18)."""
+    turn.emit(fx.Offer(turn.at.own_parts[part], None))
+    if publish_slot(turn.state.epoch, turn.at.number, part, turn.me) not in turn.state.slots:
+        turn.sign(Publish(turn.at.number, part))
 
 
 def verify(turn: Turn) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.delivery import phase_body
-from btard.statemachine.messages import Envelope, Late, Pull, SlotKey, phase_slot, publish_slot
+from btard.statemachine.messages import Envelope, Late, Pull, SlotKey, phase_slot, publish_slot, slot_of
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
@@ -87,12 +87,15 @@ def answer_earlier_lates(turn: Turn, slot: SlotKey) -> None:
         serve(turn, late.author, slot)
 
 
+def lates_like(state: State, late: Late) -> list[Envelope]:
+    """Return all members' LATEs that say the same as ``late``, in roster order."""
+    slots = [slot_of(state.epoch, author, late) for author in state.roster]
+    return [envelope for slot in slots if (envelope := state.slots.get(slot)) is not None]
+
+
 def lates_on(state: State, slot: SlotKey) -> list[Envelope]:
-    """Return all members' LATEs on one slot, in roster order."""
-    step = slot[2]
-    if slot[0] == "publish":
-        part, subject, phase = slot[3], slot[4], int(Phase.ACCUSE)
-    else:
-        part, subject, phase = -1, slot[4], int(slot[3])
-    keys = [("late", state.epoch, step, phase, subject, part, author) for author in state.roster]
+    """Return all members' LATEs on one slot; on a PUBLISH, of both phases in which parts are published."""
+    kind, epoch, step, where, subject = slot
+    part, phases = (where, (int(Phase.REDUCE), int(Phase.ACCUSE))) if kind == "publish" else (-1, (where,))
+    keys = [("late", epoch, step, phase, subject, part, author) for phase in phases for author in state.roster]
     return [envelope for key in keys if (envelope := state.slots.get(key)) is not None]

@@ -19,6 +19,7 @@ from btard.statemachine.messages import (
     Frame,
     Late,
     Message,
+    Need,
     NoVerdict,
     Publish,
     Pull,
@@ -26,12 +27,12 @@ from btard.statemachine.messages import (
     also_signed,
     phase_slot,
 )
+from btard.statemachine.needs import heed, needed
 from btard.statemachine.phases import is_accusation
 from btard.statemachine.pulls import (
     answer_earlier_lates,
     answer_late,
-    late_slot,
-    lates_on,
+    lates_like,
     pull_later,
     pull_where_views_differ,
     serve_pull,
@@ -132,7 +133,9 @@ def position_of(body: Body) -> int | None:
             return 5 * body.step + body.entered
         case Late():
             return 5 * body.step + body.late_phase
-        case Publish() | Vote() | NoVerdict():
+        case Need() | Publish():  # for a NEED, parts are published in REDUCE
+            return 5 * body.step + int(Phase.REDUCE)
+        case Vote() | NoVerdict():
             return 5 * body.step + int(Phase.ACCUSE)
     return 5 * body.step + int(body.phase)
 
@@ -159,8 +162,11 @@ def _can_be_late(turn: Turn, late: Late, position: int) -> bool:
     """Whether an honest peer can be missing this: honest peers are at most one phase apart (spec AGR-7)."""
     if late.part < 0:
         return position >= turn.state.position - 1
-    accusing = turn.state.phase is Phase.ACCUSE and late.step == turn.at.number
-    return accusing and late.part in turn.at.disputed and late.subject in turn.at.contributors
+    if (late.step, late.late_phase) != (turn.at.number, turn.state.phase):
+        return False
+    if turn.state.phase is Phase.REDUCE:
+        return late.subject in needed(turn, late.part)
+    return late.part in turn.at.disputed and late.subject in turn.at.contributors
 
 
 def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> None:
@@ -171,6 +177,8 @@ def _react(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Non
         case Enter():
             if position_of(body) == state.position + 1:
                 pull_later(turn, envelope.author)
+        case Need() if body.step == state.at.number:
+            heed(turn, envelope.author, sender)
         case Publish():
             fetch_bulk(turn, sender, envelope)
             answer_earlier_lates(turn, message.slot)
@@ -204,6 +212,6 @@ def _relay(turn: Turn, sender: int, envelope: Envelope) -> None:
 
 def late_quorum(turn: Turn, late: Late) -> None:
     """Turn a quorum of LATEs on one slot into evidence (spec AGR-9)."""
-    envelopes = lates_on(turn.state, late_slot(turn.state.epoch, late))
+    envelopes = lates_like(turn.state, late)
     if len(envelopes) >= quorum(len(turn.state.roster)):
         note_evidence(turn, Evidence(EvidenceKind.LATE, late.subject, tuple(envelopes)))

@@ -215,7 +215,9 @@ def timer_counts(timer: fx.Timer, state: State) -> bool:
             return (epoch, step, at) == (state.epoch, state.at.number, phase) and bool(name)
         case ("pull", epoch, step, at, _):
             return (epoch, step, at) == (state.epoch, state.at.number, phase)
-        case ("publish" | "bulk" | "judge", epoch, step, *_):
+        case ("bulk" | "need", epoch, step, *_):
+            return (epoch, step) == (state.epoch, state.at.number) and state.phase is Phase.REDUCE
+        case ("publish" | "judge", epoch, step, *_):
             return (epoch, step) == (state.epoch, state.at.number) and state.phase in STEP_PHASES
         case ("settle" | "outcome" | "ratify" | "linger", epoch, *_):
             return epoch == state.epoch

@@ -59,10 +59,14 @@ def _is_past(state: State, slot: SlotKey) -> bool:
     match slot[0]:
         case "epoch":
             return False
+        case "late" if int(slot[5]) >= 0:  # whoever gets the PUBLISH in a later phase forwards it
+            return state.phase in FROZEN or int(slot[2]) < state.at.number
         case "late":
             return state.phase in FROZEN or _position(slot) < state.position - 1
         case "enter":
             return state.phase in FROZEN or (_position(slot) < state.position and state.phase is not Phase.DONE)
+        case "need":  # another one for its slot would be evidence
+            return int(slot[2]) < state.at.number - 1
         case "publish" | "noverdict":
             return state.phase in FROZEN or int(slot[2]) < state.at.number
         case "vote":  # on a report it counts in the next step, too

@@ -20,6 +20,7 @@ from btard.statemachine.messages import (
     Enter,
     Epoch,
     Late,
+    Need,
     NoVerdict,
     PhaseBody,
     Publish,
@@ -71,6 +72,9 @@ WELL_FORMED: list[Body] = [
     Publish(1, 3),
     Late(1, 0, 7, -1),
     Late(1, 4, 0, 3),
+    Late(1, 1, 0, 3),
+    Need(1, (2,)),
+    Need(1, (7,)),
     evolve(Validate(1, HASH, b"", b""), report=REPORT),
     evolve(scalars((0.0, 0.0)), report=evolve(REPORT, accused=1023)),
     Vote(1, 4, 2, HASH, 3),
@@ -109,7 +113,12 @@ MALFORMED: list[tuple[str, Body]] = [
     ("nobody's message", Late(1, 0, 1, -1)),
     ("nobody's message", Late(1, 0, 1023, -1)),
     ("nobody's message", Late(1, 4, 2, 4)),
-    *(("in ACCUSE only", Late(1, phase, 2, 0)) for phase in range(4)),
+    *(("in REDUCE and ACCUSE only", Late(1, phase, 2, 0)) for phase in (0, 2, 3)),
+    *(
+        ("needs parts of nobody else", Need(1, peers))
+        for peers in ((0,), (1,), (1023,), (2, 2), (3, 2), (2, 4))
+    ),
+    *(("peers, where 1 may be faulty", Need(1, peers)) for peers in ((), (2, 3), (2, 3, 7))),
     ("publishes part 4 of 4", Publish(1, 4)),
     *(
         ("no gradient claim on a former member", Validate(1, HASH, b"", b"", report))
