@@ -133,8 +133,8 @@ class Accused:
 class Expelled:
     """What became of one peer: ``kind`` is ``ban`` or ``remove``.
 
-    ``applied`` is the step whose applied update holds what it was banned for; 0 where none does. ``epoch`` is the
-    one whose members agreed on it, or in which they voted on a report; ``evidence`` is what it rests on here.
+    ``applied`` is the step whose applied update holds what it was banned for; 0 where none does. ``epoch`` is
+    the one whose members agreed on it, or voted on a report; ``evidence`` is what it rests on here.
     """
 
     peer: int
