@@ -20,7 +20,7 @@ from btard.runfile_text import FORMAT, dump, dump_peer
 from btard.statemachine.parameters import Parameters, Timing
 from btard.wire import MAX_PEERS
 
-__all__ = ["PeerEntry", "RunFile", "RunFileError", "TaskSection", "dump", "dump_peer", "load"]
+__all__ = ["PeerEntry", "RunFile", "RunFileError", "TaskSection", "dump", "dump_peer", "load", "loads"]
 
 MAX_BYTES: Final = 1 << 20
 MAX_LINE: Final = 1000
@@ -55,6 +55,18 @@ def load(path: Path) -> RunFile:
     run = _read_run(Table("", parse(path), problems))
     if problems or run is None:
         raise RunFileError(path, problems)
+    return run
+
+
+def loads(text: str, source: Path) -> RunFile:
+    """Return the genesis that the text of a run file holds; raise RunFileError, naming its source (spec GEN-1)."""
+    problems: list[str] = []
+    try:
+        run = _read_run(Table("", tomllib.loads(text), problems))
+    except tomllib.TOMLDecodeError as error:
+        raise RunFileError(source, [_one_line(error)]) from error
+    if problems or run is None:
+        raise RunFileError(source, problems)
     return run
 
 

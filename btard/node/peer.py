@@ -12,6 +12,9 @@ from typing import Any, Protocol, cast
 
 from attrs import define, field
 
+from btard.ledger.entry import Judgement, objects_of, target_step
+from btard.ledger.file import Ledger
+from btard.ledger.recorder import Recorder
 from btard.node.gathering import Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
@@ -19,10 +22,11 @@ from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
 from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
-from btard.statemachine.compute import Apply, Request, Result
+from btard.statemachine.compute import Apply, Judge, Request, Result
 from btard.statemachine.config import Config
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
 from btard.statemachine.handle import handle, initial
+from btard.statemachine.messages import Chain, Digest, Frame
 from btard.statemachine.state import State
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
@@ -37,6 +41,9 @@ class Compute(Protocol):
     def compute(self, request: Request) -> Result:
         """Return the result of a request."""
 
+    def model_before(self, step: int) -> memoryview:
+        """Return the bytes of the parameters before a step."""
+
     def progress(self, step: int) -> dict[str, float]:
         """Return loss, and accuracy where it is due, after ``step``."""
 
@@ -49,6 +56,7 @@ class Peer:
     host: Host
     backend: Compute
     journal: Journal | None  # None only where nothing outlives the process: in simulations
+    ledger: Ledger
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
     described: Callable[[Any], str]  # a numerics class in words
@@ -61,19 +69,21 @@ class Peer:
     started: bool = False
     _complaints: Counter[tuple[str, int]] = field(factory=Counter)
     links: Links = field(init=False)
+    recorder: Recorder = field(init=False)
     gathering: Gathering = field(init=False)
     _events: deque[Event] = field(factory=deque)
     _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
     _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
-    _evaluating: int = 0  # computations of figures to report that are under way
+    _reporting: int = 0  # figures to report, and judgements to keep, that are under way
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
+        self.recorder = Recorder(self.config, self.ledger, self._send_to, self._warn)
 
     @property
     def over(self) -> bool:
         """Whether this peer has nothing more to do, nor to report."""
-        return self.failure is not None or (self.released and not self._evaluating)
+        return self.failure is not None or (self.released and not self._reporting)
 
     # -- before the start -------------------------------------------------------------------------------
 
@@ -133,7 +143,8 @@ class Peer:
             except WireError as error:
                 self._complain("garbage", peer, str(error)[:200])
                 return
-            self._feed(Received(peer, decoded))
+            if not (isinstance(decoded, Chain) and self.recorder.received(self.state, peer, decoded)):
+                self._feed(Received(peer, decoded))
 
     def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
         """A fetched object came; its size and digest hold."""
@@ -163,7 +174,13 @@ class Peer:
         """A computation is over."""
         if self.failure is not None:
             return
-        if isinstance(result, Failure):
+        if isinstance(token, Judgement):
+            self._reporting -= 1
+            if not isinstance(result, Failure):
+                self.recorder.judged(token, cast("Digest | None", result))
+            else:
+                self._warn(f"what a judgement rests on is not kept: {result.exception}")
+        elif isinstance(result, Failure):
             what = token[0] if isinstance(token, tuple) else type(token).__name__.lower()
             error = f"{type(result.exception).__name__}: {' '.join(str(result.exception).split())}"
             self._fail(
@@ -171,7 +188,7 @@ class Peer:
                 "task's code and data and at the machine's memory, then start a new run"
             )
         elif isinstance(token, tuple):
-            self._evaluating -= 1
+            self._reporting -= 1
             self.report("progress", step=token[1], **_fields(result))
         else:
             self._feed(Computed(cast(Request, token), cast(Result, result)))
@@ -223,9 +240,13 @@ class Peer:
     def _send(self, effect: fx.Send) -> None:
         if self.journal is not None:
             self.journal.flush()
-        frame = encode_frame(effect.frame)
-        for peer in effect.to:
-            self.host.send(peer, frame)
+        self.recorder.sent(self.state, effect.frame)
+        self._send_to(effect.frame, effect.to)
+
+    def _send_to(self, frame: Frame, to: tuple[int, ...]) -> None:
+        data = encode_frame(frame)
+        for peer in to:
+            self.host.send(peer, data)
 
     def _offer(self, effect: fx.Offer) -> None:
         """Serve an object to these and to whom it was offered before: equal parts are one object."""
@@ -248,8 +269,24 @@ class Peer:
     def _compute(self, request: Request) -> None:
         self.host.submit(request, lambda: self.backend.compute(request))
         if isinstance(request, Apply):
-            self._evaluating += 1
+            self._reporting += 1
             self.host.submit(("progress", request.step), lambda: self.backend.progress(request.step))
+        if isinstance(request, Judge):
+            self._keep_judgement(request)
+
+    def _keep_judgement(self, request: Judge) -> None:
+        """Keep what a judge computes from, right after it has (spec OPS-12)."""
+        judgement = self.recorder.judgement(self.state, request)
+        held = [data for name in objects_of(request) if (data := self.backend.store.data(name)) is not None]
+
+        def keep() -> Digest | None:
+            for data in held:
+                self.ledger.put_object(data)
+            step = target_step(request)
+            return None if step is None else self.ledger.put_object(self.backend.model_before(step))
+
+        self._reporting += 1
+        self.host.submit(judgement, keep)
 
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
@@ -260,6 +297,7 @@ class Peer:
             case fx.Entered():
                 self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
             case fx.Certified():
+                self.recorder.certified(self.state, effect.step)
                 self.report("certified", step=effect.step)
             case fx.Drifted():
                 self.report("drifted", step=effect.step, peers=list(effect.peers))
@@ -272,6 +310,7 @@ class Peer:
                     reason=effect.reason,
                 )
             case fx.Expelled():
+                self.recorder.expelled(self.state, effect)
                 self.report(
                     "expelled",
                     peer=effect.peer,
@@ -282,6 +321,7 @@ class Peer:
                     applied=effect.applied,
                 )
             case fx.RosterChanged():
+                self.recorder.roster_changed(self.state, effect)
                 self.host.set_members(frozenset(effect.roster))
                 self.report("roster", epoch=effect.epoch, roster=list(effect.roster))
             case fx.Finished():
@@ -297,6 +337,9 @@ class Peer:
         times = self._complaints[event, peer]
         if times & (times - 1) == 0:
             self.report(event, peer=peer, reason=reason, times=times)
+
+    def _warn(self, reason: str) -> None:
+        self.report("error", reason=reason)
 
     def _fail(self, reason: str) -> None:
         if self.failure is None:

@@ -19,6 +19,7 @@ from btard.attacks.names import AttackSpec, make_attack
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
+from btard.ledger.file import Ledger
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.journal import Journal
@@ -26,6 +27,7 @@ from btard.node.peer import Peer
 from btard.node.status_file import locked
 from btard.node.watch import Watch
 from btard.node.words import Names, Narrator
+from btard.runfile import dump
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
 from btard.training.canary import canary
@@ -84,7 +86,11 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             options.out / f"journal-{genesis.run_id.hex()[:16]}", genesis.run_id, keys.sign_public
         )
         closing.callback(journal.close)
-        peer = make_peer(genesis, me, keys, task, mesh, journal, log, options)
+        ledger = Ledger.create(
+            options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())
+        )
+        closing.callback(ledger.close)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options)
         own = genesis.peers[me]
         log(
             "listening",
@@ -152,6 +158,7 @@ def make_peer(
     task: Task,
     host: Any,
     journal: Journal | None,
+    ledger: Ledger,
     log: Any,
     options: Options,
 ) -> Peer:
@@ -182,6 +189,7 @@ def make_peer(
         "config": config,
         "host": host,
         "journal": journal,
+        "ledger": ledger,
         "hello": hello,
         "differences": numerics.differences,
         "described": described,

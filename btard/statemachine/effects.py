@@ -7,7 +7,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from btard.statemachine.compute import Request
-from btard.statemachine.messages import Digest, Envelope, Frame
+from btard.statemachine.messages import Digest, Envelope, Evidence, Frame
 from btard.statemachine.table import Phase
 
 Timer = tuple[str | int, ...]
@@ -133,7 +133,8 @@ class Accused:
 class Expelled:
     """What became of one peer: ``kind`` is ``ban`` or ``remove``.
 
-    ``applied`` is the step whose applied update holds what it was banned for; 0 where none does.
+    ``applied`` is the step whose applied update holds what it was banned for; 0 where none does. ``epoch`` is
+    the one whose members agreed on it, or voted on a report; ``evidence`` is what it rests on here.
     """
 
     peer: int
@@ -141,15 +142,18 @@ class Expelled:
     rule: str
     kind: str
     reason: str
-    applied: int = 0
+    applied: int
+    epoch: int
+    evidence: Evidence
 
 
 @frozen
 class RosterChanged:
-    """These are the members from now on."""
+    """These are the members from now on; ``signed`` are the EPOCH records that led there (spec AGR-15)."""
 
     epoch: int
     roster: tuple[int, ...]
+    signed: tuple[Envelope, ...]
 
 
 @frozen

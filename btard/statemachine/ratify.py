@@ -95,7 +95,7 @@ def enter_epoch(turn: Turn) -> bool:
     for envelope in signed:
         if envelope.author != turn.me:
             turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
-    _start_epoch(turn, outcome)
+    _start_epoch(turn, outcome, tuple(signed))
     return True
 
 
@@ -120,7 +120,7 @@ def unratified(turn: Turn) -> None:
     turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
 
 
-def _start_epoch(turn: Turn, outcome: Epoch) -> None:
+def _start_epoch(turn: Turn, outcome: Epoch, signed: tuple[Envelope, ...]) -> None:
     state = turn.state
     _report(turn, outcome)
     opening = digest(
@@ -142,7 +142,7 @@ def _start_epoch(turn: Turn, outcome: Epoch) -> None:
         reports=(),
         waiting=type(state.waiting)(),
     )
-    turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster))
+    turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster, signed))
     begin_step(turn, outcome.next_step, (), Trigger.QUORUM, Trigger.QUORUM_AFTER_LAST)
     if turn.state.phase is not Phase.DONE and (reason := too_few(turn)):
         turn.stop(reason)

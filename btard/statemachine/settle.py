@@ -84,12 +84,13 @@ def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence) -> None:
     rule, reason = rule_broken(evidence)
     claim = claim_of(evidence.envelopes[0])
     accusation = evidence.envelopes[0].message
-    step, applied = turn.at.number, 0
+    step, applied, epoch = turn.at.number, 0, turn.state.epoch
     if claim is not None and accusation is not None:
         step = getattr(accusation.body, "step", step)
+        epoch = epoch if peer in turn.state.roster else accusation.epoch
         if rule in ("VER-1", "VER-18"):  # of the step before, which was certified and so applied
             applied = min(step - 1, turn.config.parameters.steps)
-    turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied))
+    turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied, epoch, evidence))
 
 
 def _freeze(turn: Turn) -> None:

@@ -26,6 +26,7 @@ from btard.training.owed import owed
 from btard.training.second_look import nudged
 from btard.training.state import State
 from btard.training.task import Task
+from btard.training.tensor_file import raw_bytes
 
 
 class Backend:
@@ -145,6 +146,21 @@ class Backend:
         self.task.load_state(State.from_bytes(bytes(data)))
         return cp.Loaded(self.task.model_digest())
 
+    def model_before(self, step: int) -> memoryview:
+        """Return the bytes of the parameters before a step. Raises ValueError where they are gone."""
+        return raw_bytes(self._model(step))
+
+    def _model(self, step: int) -> torch.Tensor:
+        if step == self._model_step:
+            return self.task.parameters_vector()
+        if step == self._model_step - 1 and self._previous is not None:
+            return self._previous
+        raise ValueError(f"the model before step {step} is not kept any more")
+
+    def look_back(self, step: int, parameters: torch.Tensor) -> None:
+        """Stand as if the step after ``step`` were under way: ``parameters`` are those before ``step``."""
+        self._model_step, self._previous = step + 1, parameters
+
     def progress(self, step: int) -> dict[str, float]:
         """Return the loss of the last own gradient, and where it is due the test accuracy, after ``step``."""
         figures = {"loss": self.task.last_loss}
@@ -190,12 +206,10 @@ class Backend:
 
         With a `distance`, at a model that lies so many rounding errors away (spec TRN-21).
         """
-        if work.step == self._model_step:
-            model = self.task.parameters_vector() if distance else None
-        elif work.step == self._model_step - 1 and self._previous is not None:
-            model = self._previous
+        if work.step == self._model_step and not distance:
+            model = None
         else:
-            raise ValueError(f"the model before step {work.step} is not kept any more")
+            model = self._model(work.step)
         if model is None:
             kept = self.task.last_loss
             vector = self.task.gradient(work.seed)

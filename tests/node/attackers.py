@@ -51,7 +51,13 @@ def play(case: Case, attackers: int, seed: int) -> Played:
     except BtardError as error:
         return Played(cluster, (f"stalled: {error}",), None)
     last = max((event["step"] for event in cluster.expelled()), default=None)
-    problems = (*_honest(cluster), *_caught(cluster, case, within), *_model(cluster, case), *_costs(cluster))
+    problems = (
+        *_honest(cluster),
+        *_caught(cluster, case, within),
+        *_model(cluster, case),
+        *_costs(cluster),
+        *_ledgers(cluster),
+    )
     return Played(cluster, problems, None if last is None else last - FIRST)
 
 
@@ -90,6 +96,18 @@ def _model(cluster: Cluster, case: Case) -> Iterator[str]:
     model = cluster.tasks[cluster.honest[0]].parameters_vector()
     if case.provable and not torch.allclose(cluster.replay(), model, rtol=0, atol=1e-6):
         yield "something else was applied than the fixed points of the contributors' true gradients"
+
+
+def _ledgers(cluster: Cluster) -> Iterator[str]:
+    """The honest peers' ledgers are equal, and hold everybody who is out, with a proof (spec OPS-13)."""
+    ledgers = [cluster.nodes[peer].ledger for peer in cluster.honest]
+    if len({ledger.export() for ledger in ledgers}) > 1:
+        yield "honest peers hold different ledgers"
+    entries = ledgers[0].entries()
+    if {(entry.peer, entry.kind) for entry in entries} != {(e["peer"], e["kind"]) for e in cluster.expelled()}:
+        yield "the ledger holds others than those who are out"
+    if any(entry.proof is None for entry in entries):
+        yield "the ledger holds no proof"
 
 
 def _costs(cluster: Cluster) -> Iterator[str]:

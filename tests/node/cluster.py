@@ -21,11 +21,13 @@ from btard.genesis import PeerEntry, RunFile, TaskSection
 from btard.genesis_problems import problems
 from btard.hashing import digest
 from btard.keys import KeyPair
+from btard.ledger.file import Ledger
 from btard.node.peer import Peer
 from btard.node.run import Options, make_peer
 from btard.node.store import ObjectStore
 from btard.robust.centered_clip import centered_clip
 from btard.robust.partition import bounds
+from btard.runfile import dump
 from btard.statemachine import compute as cp
 from btard.statemachine.checks import work_of
 from btard.statemachine.parameters import Parameters, Timing
@@ -136,6 +138,9 @@ class Computer:
             result = evolve(result, entropy=self.entropy.randbytes(128))
         return result
 
+    def model_before(self, step: int) -> memoryview:
+        return self.backend.model_before(step)
+
     def progress(self, step: int) -> dict[str, float]:
         return self.backend.progress(step)
 
@@ -168,8 +173,9 @@ class Cluster:
 
     def _add(self, me: int) -> None:
         task, log, attack = self.make_task(), Log(), self.attacks.get(me)
+        ledger = Ledger.create(None, self.genesis.run_id, dump(self.genesis), "")
         options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
-        peer = make_peer(self.genesis, me, key(me), task, None, None, log, options)
+        peer = make_peer(self.genesis, me, key(me), task, None, None, ledger, log, options)
         entropy = random.Random(f"{self.seed} {me}")
         computer = Computer(cast(Backend, peer.backend), entropy)
         computer.peer, peer.backend = peer, cast(Backend, computer)
