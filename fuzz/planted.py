@@ -29,6 +29,7 @@ from btard.statemachine.messages import (
     EvidenceKind,
     Late,
     Message,
+    Need,
 )
 from btard.statemachine.parameters import Timing
 from btard.statemachine.phases import certify, is_accusation
@@ -309,6 +310,55 @@ def _one_fault_less(original: Callable[[int], int]) -> Callable[[int], int]:
     return lambda members: original(members) - 1
 
 
+# -- parts that fail to come ----------------------------------------------------------------------------
+
+
+def _needs_not_passed_on(original: Any) -> Any:
+    def heed(turn: Turn, author: int, sender: int) -> None:
+        sent = len(turn.effects)
+        original(turn, author, sender)
+        turn.effects[sent:] = [e for e in turn.effects[sent:] if not _is_need(e)]
+
+    return heed
+
+
+def _is_need(effect: fx.Effect) -> bool:
+    frame = effect.frame if isinstance(effect, fx.Send) else None
+    return isinstance(frame, Envelope) and frame.message is not None and isinstance(frame.message.body, Need)
+
+
+def _timed_from_receipt(original: Any) -> Any:
+    def heed(turn: Turn, author: int, sender: int) -> None:
+        original(turn, author, sender)
+        if turn.state.phase is Phase.COMMIT:
+            turn.timer(turn.config.timing.t_publish, "need", turn.state.epoch, turn.at.number, author)
+
+    return heed
+
+
+def _heeded_in_reduce_alone(original: Any) -> Any:
+    def heed(turn: Turn, author: int, sender: int) -> None:
+        if turn.state.phase is Phase.REDUCE:
+            original(turn, author, sender)
+
+    return heed
+
+
+def _published_to_one(original: Any) -> Any:
+    def publish(turn: Turn, part: int) -> None:
+        sent, asker = len(turn.effects), turn.at.aggregators[part]
+        original(turn, part)
+        turn.effects[sent:] = [
+            evolve(e, to=(asker,)) if isinstance(e, fx.Send) else e for e in turn.effects[sent:]
+        ]
+
+    return publish
+
+
+def _no_need_counts(original: Any) -> Any:
+    return lambda turn: ()
+
+
 def _catalogue() -> Iterator[Planted]:
     yield Planted(
         "no-freeze", "AGR-11", "a frozen peer still applies a step whose last ok comes", "last-ok",
@@ -421,13 +471,42 @@ def _catalogue() -> Iterator[Planted]:
         "leaves-at-once", "STP-11", "who has finished serves nobody", "at-the-end",
         {"handle:release": _leaves_at_once},
     )  # fmt: skip
+    yield Planted(
+        "need-not-passed-on", "STP-17", "a NEED is not passed on", "false-need",
+        {"receive:heed": _needs_not_passed_on, "needs:heed": _needs_not_passed_on},
+    )  # fmt: skip
+    yield Planted(
+        "need-timed-from-receipt", "STP-17", "a NEED counts before REDUCE too", "early-need",
+        {"receive:heed": _timed_from_receipt},
+    )  # fmt: skip
+    yield Planted(
+        "need-unheeded-after-reduce", "STP-18", "who has left REDUCE publishes nothing", "false-need",
+        {"receive:heed": _heeded_in_reduce_alone},
+        spared="whoever is still in REDUCE leaves it sooner than it would say LATE",
+    )  # fmt: skip
+    yield Planted(
+        "published-to-the-asker-only", "STP-18", "a needed part is published to one only", "false-need",
+        {"needs:publish": _published_to_one},
+    )  # fmt: skip
+    yield Planted(
+        "needed-part-not-served-on", "STP-19", "who got a needed part does not serve it", "withhold-part",
+        {"delivery:needed_objects": _no_need_counts},
+    )  # fmt: skip
+    yield Planted(
+        "need-without-late", "STP-19", "nobody says that a needed part did not come", "withhold-part",
+        {"handle:need_timed_out": _nothing},
+    )  # fmt: skip
+    yield Planted(
+        "no-need", "STP-16", "nobody says which parts it lacks", "withhold-part",
+        {"handle:say_what_is_missing": _nothing},
+    )  # fmt: skip
     for name, rule, shows in (
         ("t_commit", "TIM-2", "skewed-commit"),
         ("t_reveal", "TIM-2", "skewed-reveal"),
         ("t_validate", "TIM-2", "skewed-validate"),
         ("t_reduce", "TIM-4", "skewed-reduce"),
         ("t_accuse", "TIM-5", "skewed-accuse"),
-        ("w_bulk", "TIM-3", "withhold-commit"),
+        ("w_bulk", "TIM-3", "withhold-everything"),
         ("t_publish", "TIM-3", "skewed-publish"),
         ("t_judge", "TIM-6", "hidden-claim"),
     ):

@@ -34,6 +34,7 @@ from btard.statemachine.messages import (
     Frame,
     GuiltyClass,
     Late,
+    Need,
     NoVerdict,
     Publish,
     Reduce,
@@ -210,22 +211,43 @@ def lates(*subjects: int, wanted: Iterable[Phase] = STEP_PHASES) -> Move:
 
 
 def part_lates(*subjects: int) -> Move:
-    """Say that disputed parts of these honest peers were not published."""
+    """Say that disputed or needed parts of these honest peers were not published."""
 
     def move(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
         for state in scene.running():
-            for liar, subject, part in product(scene.liars, subjects, state.at.disputed):
-                late = Late(state.at.number, int(Phase.ACCUSE), subject, part)
+            for liar, subject, part in product(scene.liars, subjects, _published(state)):
+                late = Late(state.at.number, int(state.phase), subject, part)
                 yield from to_all(scene, liar, state.epoch, late)
 
     return move
 
 
 def publishes(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
-    """Publish the liar's own disputed parts."""
+    """Publish the liar's own disputed and needed parts."""
     for state in scene.running():
-        for liar, part in product(scene.liars, state.at.disputed):
+        for liar, part in product(scene.liars, _published(state)):
             yield from to_all(scene, liar, state.epoch, Publish(state.at.number, part))
+
+
+def _published(state: State) -> tuple[int, ...]:
+    """Return the parts that are disputed, or that some aggregator needs."""
+    if state.phase is not Phase.REDUCE:
+        return state.at.disputed
+    asked = [slot[3] for slot in state.slots if slot[:3] == ("need", state.epoch, state.at.number)]
+    return tuple(sorted(state.at.aggregators.index(int(author)) for author in asked))
+
+
+def needs(*subjects: int, wanted: Iterable[Phase] = (Phase.COMMIT, Phase.REDUCE)) -> Move:
+    """Say that parts of these peers did not come, while honest peers are in these phases."""
+    chosen = tuple(wanted)
+
+    def move(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
+        for state in scene.running():
+            for liar in scene.liars:
+                if state.phase in chosen and state.at.trains:
+                    yield from to_all(scene, liar, state.epoch, Need(state.at.number, subjects))
+
+    return move
 
 
 def accusations(make: Callable[[Scene, State, int], Iterable[Claim]]) -> Move:

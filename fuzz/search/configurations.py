@@ -66,6 +66,7 @@ class Configuration:
     liars: tuple[int, ...] = (2,)
     fifo: bool = True
     prompt: tuple[tuple[int, int], ...] = ()  # links between honest peers that take no time
+    withheld: bool = False  # the liars serve nothing in the phase in which it begins, either
     serves: str = ""  # what the liars serve of bulk: nothing, or "free": when they like, or "at once"
     until: Callable[[State], bool] = next_step_reached
     oracle: Callable[[], Oracle] = Oracle
@@ -253,6 +254,45 @@ def _step_1() -> Iterable[Configuration]:
         timing=ticks(),
         serves="at once",
         until=past(1, P.REDUCE),
+    )
+    yield Configuration(
+        "withhold-part",
+        "a part is served to one or to none, and published to one or to none; an honest REDUCE is called late",
+        (adv.only_to([1], adv.publishes), adv.lates(0, wanted=[P.REDUCE])),
+        start=(1, P.REDUCE),
+        withheld=True,
+        timing=ticks(),
+        serves="free",
+        until=past(1, P.REDUCE),
+        prompt=ONE_WAY,
+    )
+    yield Configuration(
+        "withhold-everything",
+        "COMMIT comes to one first, no part ever, and an honest REDUCE is called late",
+        (adv.only_to([0], adv.phases(P.COMMIT)), adv.lates(0, wanted=[P.REDUCE])),
+        start=(1, P.COMMIT),
+        withheld=True,
+        timing=ticks(),
+        until=past(1, P.REDUCE),
+    )
+    yield Configuration(
+        "false-need",
+        "an honest part is called needed, to one or to none, and late",
+        (adv.phases(P.REDUCE), adv.needs(1), adv.part_lates(1)),
+        start=(1, P.REDUCE),
+        timing=ticks(),
+        serves="at once",
+        until=past(1, P.REDUCE),
+    )
+    yield Configuration(
+        "early-need",
+        "COMMIT comes to one first; an honest part is called needed, to one or to none, and late",
+        (adv.only_to([0], adv.phases(P.COMMIT)), adv.needs(1), adv.part_lates(1)),
+        start=(1, P.COMMIT),
+        timing=ticks(),
+        serves="at once",
+        until=past(1, P.REDUCE),
+        prompt=ONE_WAY,
     )
     yield Configuration(
         "withhold-aggregate",

@@ -216,7 +216,7 @@ def timer_counts(timer: fx.Timer, state: State) -> bool:
         case ("pull", epoch, step, at, _):
             return (epoch, step, at) == (state.epoch, state.at.number, phase)
         case ("bulk" | "need", epoch, step, *_):
-            return (epoch, step) == (state.epoch, state.at.number) and state.phase is Phase.REDUCE
+            return (epoch, step) == (state.epoch, state.at.number) and state.phase <= Phase.REDUCE
         case ("publish" | "judge", epoch, step, *_):
             return (epoch, step) == (state.epoch, state.at.number) and state.phase in STEP_PHASES
         case ("settle" | "outcome" | "ratify" | "linger", epoch, *_):

@@ -396,7 +396,8 @@ class Prelude:
 
     def _reached_start(self, peer: int) -> bool:
         at = self.model.cores.states[self.peers[peer].state].at
-        return (at.number, int(at.phase)) > (self.model.configuration.start or (0, 0))
+        start, withheld = self.model.configuration.start or (0, 0), self.model.configuration.withheld
+        return (at.number, int(at.phase)) > start or (withheld and (at.number, int(at.phase)) == start)
 
     def _before_start(self, event: int) -> bool:
         received = self.model.cores.events[event]
