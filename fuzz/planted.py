@@ -500,13 +500,16 @@ def _catalogue() -> Iterator[Planted]:
         "no-need", "STP-16", "nobody says which parts it lacks", "withhold-part",
         {"handle:say_what_is_missing": _nothing},
     )  # fmt: skip
+    yield Planted(
+        "w-bulk-too-short", "TIM-3", "w_bulk a tick too short", "withhold-commit", shorter={"w_bulk": 1},
+        spared="an honest part that is called needed too early is published, which costs bulk but no place",
+    )  # fmt: skip
     for name, rule, shows in (
         ("t_commit", "TIM-2", "skewed-commit"),
         ("t_reveal", "TIM-2", "skewed-reveal"),
         ("t_validate", "TIM-2", "skewed-validate"),
         ("t_reduce", "TIM-4", "skewed-reduce"),
         ("t_accuse", "TIM-5", "skewed-accuse"),
-        ("w_bulk", "TIM-3", "withhold-everything"),
         ("t_publish", "TIM-3", "skewed-publish"),
         ("t_judge", "TIM-6", "hidden-claim"),
     ):

@@ -76,7 +76,18 @@ def effects(cores: Cores, outcome: Outcome) -> tuple[object, ...]:
     return sends, timers, outcome.offers, outcome.fetches, outcome.log, outcome.released, outcome.fault
 
 
-@pytest.mark.parametrize("name", ["last-ok", "false-claim", "late-publish", "at-the-end", "equivocate-commit"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "last-ok",
+        "false-claim",
+        "late-publish",
+        "at-the-end",
+        "equivocate-commit",
+        "withhold-part",
+        "false-need",
+    ],
+)
 def test_what_the_search_forgets_makes_no_difference(name: str) -> None:
     """Walk at random, with old messages coming again, beside cores that forget nothing."""
     configuration = evolve(CONFIGURATIONS[name], fifo=False, until=lambda state: False)

@@ -267,13 +267,15 @@ def _step_1() -> Iterable[Configuration]:
         prompt=ONE_WAY,
     )
     yield Configuration(
-        "withhold-everything",
-        "COMMIT comes to one first, no part ever, and an honest REDUCE is called late",
+        "withhold-both",
+        "COMMIT comes to one first, parts to one or to none, and an honest REDUCE is called late",
         (adv.only_to([0], adv.phases(P.COMMIT)), adv.lates(0, wanted=[P.REDUCE])),
         start=(1, P.COMMIT),
         withheld=True,
         timing=ticks(),
+        serves="free",
         until=past(1, P.REDUCE),
+        long=True,
     )
     yield Configuration(
         "false-need",
