@@ -59,10 +59,10 @@ def serve_pull(turn: Turn, sender: int, pull: Pull) -> fx.Judgement:
     return fx.Judgement(fx.Verdict.ACCEPT, "served")
 
 
-def serve(turn: Turn, receiver: int, slot: SlotKey) -> None:
-    """Forward one message to one peer, once."""
+def serve(turn: Turn, receiver: int, slot: SlotKey, *asked: int) -> None:
+    """Forward one message to one peer, once for whatever it was ``asked`` by."""
     envelope = turn.state.slots.get(slot)
-    entry = (receiver, slot)
+    entry = (receiver, (*slot, *asked))
     if envelope is None or entry in turn.state.served or receiver in (envelope.author, turn.me):
         return
     turn.set(served=turn.state.served.insert(entry))
@@ -77,14 +77,19 @@ def late_slot(epoch: int, late: Late) -> SlotKey:
 
 
 def answer_late(turn: Turn, envelope: Envelope, late: Late) -> None:
-    """Forward what the signer of a LATE did not get (spec AGR-8)."""
-    serve(turn, envelope.author, late_slot(turn.state.epoch, late))
+    """Forward what the signer of a LATE did not get (spec AGR-8).
+
+    A PUBLISH that came too late in REDUCE is forwarded once more in ACCUSE: there it says who serves the part.
+    """
+    asked = (late.late_phase,) if late.part >= 0 else ()
+    serve(turn, envelope.author, late_slot(turn.state.epoch, late), *asked)
 
 
 def answer_earlier_lates(turn: Turn, slot: SlotKey) -> None:
     """Forward a message that came only now to those who had said that it was late (spec AGR-8)."""
-    for late in lates_on(turn.state, slot):
-        serve(turn, late.author, slot)
+    for envelope in lates_on(turn.state, slot):
+        if envelope.message and isinstance(envelope.message.body, Late):
+            answer_late(turn, envelope, envelope.message.body)
 
 
 def lates_like(state: State, late: Late) -> list[Envelope]:
