@@ -262,6 +262,6 @@ def test_who_never_says_that_it_is_done_is_waited_for_and_then_left() -> None:
             if who == peer and isinstance(e, fx.Entered) and e.phase is Phase.DONE
         ]
         left = [t for t, who, e in world.effects if who == peer and isinstance(e, fx.Released)]
-        assert [t - done[0] for t in left] == [timing.t_accuse + 4 * timing.delta]
+        assert [t - done[0] for t in left] == [timing.t_accuse + timing.c_judge + 4 * timing.delta]
         assert not world.of(fx.Stopped, peer)
     assert expelled(world) == []
