@@ -105,18 +105,26 @@ class Tardy(ShowToOne):
 
 
 class SlowDrip(Attack):
-    """Serves its objects so slowly that their last byte comes as late as the protocol allows."""
+    """Serves its objects so slowly that their last byte comes as late as may be.
+
+    ``pace`` is that in units of what the others wait for parts, less what the way takes: with more than 1 it is
+    asked for them in public, with much more it never serves them in time.
+    """
 
     name: ClassVar[str] = "slow_drip"
-    _entered = 0.0
+
+    def __init__(self, from_step: int = 1, pace: float = 1.0) -> None:
+        super().__init__(from_step)
+        self.pace = pace
+        self._entered = 0.0  # the present phase, by the host's clock
 
     def performed(self, effect: Effect) -> Iterable[Effect]:
-        """Serve when the others have waited for parts as long as they may, less what the way takes."""
+        """Serve later."""
         if isinstance(effect, Entered):
             self._entered = self.peer.host.now()
         if not isinstance(effect, Offer):
             return (effect,)
         timing = self.peer.config.timing
-        due = self._entered + (timing.w_bulk - timing.delta - timing.delta_bulk) / 1000
+        due = self._entered + self.pace * (timing.w_bulk - timing.delta - timing.delta_bulk) / 1000
         self.peer.later(max(0.0, due - self.peer.host.now()), effect)
         return ()

@@ -79,7 +79,7 @@ class Case:
             case When.AGGREGATOR:
                 return steps_to_find((peers - 2) / peers, MISS)
             case When.SOON:
-                return 3
+                return 2
         return 1  # a validator of one step contributes to the next
 
 
@@ -123,6 +123,8 @@ CASES: Final = (
 """Every attack of this package that lies, in all its forms."""
 
 _WAITS = "whoever has its message passes it on; each phase lasts T at most"
+_SERVED = "whoever has got it serves it on"
+_PUBLISHED = "at most f parts are published in a step, which costs traffic (STP-16)"
 OUTAGES: Final = (
     Case("silent", When.AT_ONCE, ("STP-3",), kind="remove"),
     Case("late:when=after", When.AT_ONCE, ("STP-3",), kind="remove"),
@@ -130,8 +132,19 @@ OUTAGES: Final = (
     Case("late:when=split,partner={partners}", When.NEVER, ("STP-3",), kind="remove", why=f"{_WAITS} (AGR-8)"),
     Case("show_to_one:partner={partners}", When.NEVER, ("STP-3",), kind="remove", why=f"{_WAITS} (AGR-8)"),
     Case("slow_drip", When.NEVER, why="the others wait for its vectors, until W_bulk at most (TIM-3)"),
+    Case("slow_drip:pace=20", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_part:answer=none", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_part:answer=some", When.NEVER, ("STP-3",), kind="remove", why=f"{_SERVED} (STP-19)"),
+    Case("withhold_part:answer=all", When.NEVER, why="its parts are published, and come W_bulk later (STP-18)"),
+    Case("withhold_aggregate:to=none", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_aggregate:to=one", When.NEVER, ("STP-3",), kind="remove", why=f"{_SERVED} (AGR-6)"),
+    Case("false_need:to=all", When.NEVER, why=_PUBLISHED),
+    Case("false_need:to=one", When.NEVER, why=_PUBLISHED),
     Case("false_late", When.NEVER, why="a removal takes the LATEs of more than half of the members (AGR-9)"),
-    Case("crash_loop:phases=6", When.SOON, ("STP-3", "MSG-5"), kind="remove or ban"),
+    *(
+        Case(f"crash_loop:phases={phases}", When.SOON, ("STP-3", "MSG-5"), kind="remove or ban")
+        for phases in (6, 7)  # at the start of COMMIT and of REDUCE
+    ),
     Case(
         "flood",
         When.NEVER,

@@ -20,6 +20,7 @@ from btard.statemachine.messages import (
     Frame,
     GuiltyClass,
     Late,
+    Need,
     NoVerdict,
     Pull,
     Reveal,
@@ -63,20 +64,22 @@ class Flood(Attack):
                     yield forge(config, epoch, Late(step, phase, other, -1))
                 case 3:
                     part = draws.randrange(len(state.roster))
-                    yield forge(config, epoch, Late(step, 4, other, part))
+                    yield forge(config, epoch, Late(step, draws.choice((1, 4)), other, part))
                 case 4:
                     # Of a later epoch alone: for a slot of this one it would be the second message.
                     salt = draws.randbytes(32)
-                    body = draws.choice(
-                        (Commit(step, salt, (), salt, salt, salt), Reveal(step, salt, salt, salt))
-                    )
-                    yield forge(config, state.epoch + 1, body)
+                    early = (Commit(step, salt, (), salt, salt, salt), Reveal(step, salt, salt, salt))
+                    yield forge(config, state.epoch + 1, draws.choice(early))
                 case 5:
                     yield forge(config, state.epoch + 1, Enter(step, phase))
                 case 6:
                     named = draws.randbytes(32)
-                    body = draws.choice((Vote(step, 4, other, named, other), NoVerdict(step, other, named)))
-                    yield forge(config, state.epoch + 1, body)
+                    about = (
+                        Vote(step, 4, other, named, other),
+                        NoVerdict(step, other, named),
+                        Need(step, (other,)),
+                    )
+                    yield forge(config, state.epoch + 1, draws.choice(about))
                 case _:
                     yield self._chain(epoch, draws, other)
 

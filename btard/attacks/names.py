@@ -59,6 +59,7 @@ BUILT_IN: Final = {
         "equivocate", "Equivocate", "signs two messages for one slot (phase=reveal)", texts=("phase",)
     ),
     "false_late": _here("false_late", "FalseLate", "says that everybody's message is late"),
+    "false_need": _here("withhold", "FalseNeed", "says that parts did not come (to=all, one)", texts=("to",)),
     "false_vote": _here("false_vote", "FalseVote", "votes against what it finds"),
     "flood": _here("flood", "Flood", "sends masses of frames in every phase", ("count",)),
     "garbage": _here("junk", "Garbage", "bytes without meaning (kind=signed, frames)", texts=("kind",)),
@@ -86,8 +87,14 @@ BUILT_IN: Final = {
     "sign_flip": _here("sign_flip", "SignFlip", "its gradient times -1000", ("factor",)),
     "silent": _here("silence", "Silent", "says and serves nothing any more"),
     "slander": _here("slander", "Slander", "false claims (kind=gradient, scalars, ...)", texts=("kind",)),
-    "slow_drip": _here("delays", "SlowDrip", "serves its vectors as slowly as it may"),
+    "slow_drip": _here("delays", "SlowDrip", "serves its vectors as slowly as it may", ("pace",)),
     "vanish": _here("silence", "Vanish", "sign_flip, and silent when drawn as a target", ("factor",)),
+    "withhold_aggregate": _here(
+        "withhold", "WithholdAggregate", "serves its aggregate to few (to=one, none)", texts=("to",)
+    ),
+    "withhold_part": _here(
+        "withhold", "WithholdPart", "serves its parts to few (answer=none, some, all)", texts=("answer",)
+    ),
     "withhold_reveal": _here(
         "silence", "WithholdReveal", "does not open its random value (phase=reveal, accuse)", texts=("phase",)
     ),
