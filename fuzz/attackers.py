@@ -264,7 +264,7 @@ def _line(case: Case, peers: int, seeds: Iterable[int]) -> int:
         played = play(case, peers, seed)
         runs += 1
         took = max(took, played.took)
-        out += played.took >= 0
+        out += bool(played.world.of(fx.Expelled))
         problems += bool(played.problems)
         for problem in played.problems:
             print(f"  seed {seed}: {problem}", flush=True)
