@@ -90,3 +90,12 @@ class Attack:
         seed = gradient_seed(self.peer.config.run, state.election_value, state.at.number, peer)
         work = cp.Work(peer, state.at.number, seed, len(state.roster))
         return torch.cat(self.backend.recompute(work))
+
+
+def indices(partners: float | str) -> list[int]:
+    """Return the other attackers that an option ``partner=1+4`` names. Raises ValueError for anything else."""
+    if isinstance(partners, float):
+        return [int(partners)]
+    if not all(piece.isdecimal() for piece in partners.split("+") if partners):
+        raise ValueError("partner is one index or several joined by +, as in partner=1+4")
+    return [int(piece) for piece in partners.split("+") if piece]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Hashable
 from typing import Any
 
 import torch
-from attrs import define, field
+from attrs import define, field, frozen
 
 from btard.attacks.base import Attack
 from btard.node.peer import Peer
@@ -40,6 +43,13 @@ class ByzantineBackend(Backend):
         return cp.Prepared(tuple(self.store.add(piece, step) for piece in pieces), honest.entropy)
 
 
+@frozen(eq=False)
+class _Later:
+    """A timer of the attack's own: each is another."""
+
+    effect: fx.Effect
+
+
 @define(eq=False)
 class ByzantinePeer(Peer):
     """Lets the attack replace what the state machine wants to be done."""
@@ -49,6 +59,21 @@ class ByzantinePeer(Peer):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.attack.meet(self)
+
+    def later(self, seconds: float, effect: fx.Effect) -> None:
+        """Do something without the attack's say, in so many seconds."""
+        self.host.set_timer(_Later(effect), seconds)
+
+    def die(self) -> None:
+        """End this process at once, as a power cut does."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_timer(self, timer: Hashable) -> None:
+        """A timer ran out: it may be the attack's."""
+        if isinstance(timer, _Later):
+            super()._perform(timer.effect)
+        else:
+            super().on_timer(timer)
 
     def _perform(self, effect: fx.Effect) -> None:
         lying = self.attack.active(self.state.at.number)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from attrs import evolve
 
-from btard.attacks.base import Attack
+from btard.attacks.base import Attack, indices
 from btard.robust.encoding import BUCKETS, NORM_SIZE, ROWS, pack_norms, pack_rows, unpack_norms
 from btard.robust.scalars import scalars
 from btard.statemachine import compute as cp
@@ -92,7 +92,7 @@ class BadSketchPair(_Covered):
 
     def __init__(self, from_step: int = 1, partner: float | str = "", shift: float | None = None) -> None:
         super().__init__(from_step, shift)
-        self.partners = frozenset(_indices(partner))
+        self.partners = frozenset(indices(partner))
 
     def coverer(self, aggregator: int) -> int | None:
         """Return who covers the aggregate of a colluder in this step: the next of them that contributes."""
@@ -127,11 +127,3 @@ class BadSketchPair(_Covered):
                 sketcher = backend.sketcher(request.sketch_value)
                 others += scalars(vector, aggregate, backend.parameters.tau, sketcher, start).rows
         return others
-
-
-def _indices(partners: float | str) -> list[int]:
-    if isinstance(partners, float):
-        return [int(partners)]
-    if not all(piece.isdecimal() for piece in partners.split("+") if partners):
-        raise ValueError("partner is one index or several joined by +, as in partner=1+4")
-    return [int(piece) for piece in partners.split("+") if piece]

@@ -24,6 +24,7 @@ class When(Enum):
     TARGET = "in the step after, when an honest validator is drawn for it"
     VALIDATOR = "when it is drawn as a validator itself"
     AGGREGATOR = "when it aggregated what another's target contributed"
+    SOON = "within a few steps: it dies before they are over"
     NEVER = "never: it does no harm"
 
 
@@ -31,8 +32,8 @@ class When(Enum):
 class Case:
     """One attack with its options, and what is to come of it.
 
-    ``{partners}`` in ``attack`` stands for the other attackers. ``least`` is how many attackers it takes;
-    ``spares`` how many of them may keep their place, since alone they can do nothing.
+    ``{partners}`` in ``attack`` stands for the other attackers, else for itself. ``least`` is how many
+    attackers it takes; ``spares`` how many of them may keep their place, since alone they can do nothing.
     """
 
     attack: str
@@ -62,7 +63,7 @@ class Case:
         head, colon, options = self.attack.partition(":")
         return {
             cheat: f"{head}@{step}{colon}{options}".replace(
-                "{partners}", "+".join(str(peer) for peer in cheats if peer != cheat)
+                "{partners}", "+".join(str(peer) for peer in cheats if peer != cheat) or str(cheat)
             )
             for cheat in cheats
         }
@@ -77,6 +78,8 @@ class Case:
                 return steps_to_find(validators / peers, MISS)
             case When.AGGREGATOR:
                 return steps_to_find((peers - 2) / peers, MISS)
+            case When.SOON:
+                return 2
         return 1  # a validator of one step contributes to the next
 
 
@@ -117,4 +120,39 @@ CASES: Final = (
     Case("oversize:kind=frame", When.NEVER, ("STP-3",), why="dropped unread (MSG-4), its link with it"),
     Case("false_vote", When.NEVER, why="a verdict takes the votes of more than half of the members (AGR-9)"),
 )
-"""Every attack of this package, in all its forms."""
+"""Every attack of this package that lies, in all its forms."""
+
+_WAITS = "whoever has its message passes it on; each phase lasts T at most"
+_SERVED = "whoever has got it serves it on"
+_PUBLISHED = "at most f parts are published in a step, which costs traffic (STP-16)"
+OUTAGES: Final = (
+    Case("silent", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("late:when=after", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("late:when=before", When.NEVER, why="the others wait for it, in each phase until T at most (AGR-7)"),
+    Case("late:when=split,partner={partners}", When.NEVER, ("STP-3",), kind="remove", why=f"{_WAITS} (AGR-8)"),
+    Case("show_to_one:partner={partners}", When.NEVER, ("STP-3",), kind="remove", why=f"{_WAITS} (AGR-8)"),
+    Case("slow_drip", When.NEVER, why="the others wait for its vectors, until W_bulk at most (TIM-3)"),
+    Case("slow_drip:pace=20", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_part:answer=none", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_part:answer=some", When.NEVER, ("STP-3",), kind="remove", why=f"{_SERVED} (STP-19)"),
+    Case("withhold_part:answer=all", When.NEVER, why="its parts are published, and come W_bulk later (STP-18)"),
+    Case("withhold_aggregate:to=none", When.AT_ONCE, ("STP-3",), kind="remove"),
+    Case("withhold_aggregate:to=one", When.NEVER, ("STP-3",), kind="remove", why=f"{_SERVED} (AGR-6)"),
+    Case("false_need:to=all", When.NEVER, why=_PUBLISHED),
+    Case("false_need:to=one", When.NEVER, why=_PUBLISHED),
+    Case("false_late", When.NEVER, why="a removal takes the LATEs of more than half of the members (AGR-9)"),
+    *(
+        Case(f"crash_loop:phases={phases}", When.SOON, ("STP-3", "MSG-5"), kind="remove or ban")
+        for phases in (6, 7)  # at the start of COMMIT and of REDUCE
+    ),
+    Case(
+        "flood",
+        When.NEVER,
+        ("STP-3", "MSG-5"),  # its frames for the next epoch contradict each other
+        kind="remove or ban",
+        why="each answer is given once, and what is kept is bounded (AGR-4, AGR-6)",
+    ),
+)
+"""Every attack that keeps something back, or wastes the others' time: these need no vectors."""
+
+EVERY: Final = (*CASES, *OUTAGES)

@@ -49,16 +49,29 @@ BUILT_IN: Final = {
         numbers=("shift",),
         texts=("partner",),
     ),
+    "crash_loop": _here(
+        "silence", "CrashLoop", "dies after some phases, each time that it is started", ("phases",)
+    ),
     "delayed_gradient": _here(
         "stale", "DelayedGradient", "gradient at the model of some steps ago", ("steps",)
     ),
     "equivocate": _here(
         "equivocate", "Equivocate", "signs two messages for one slot (phase=reveal)", texts=("phase",)
     ),
+    "false_late": _here("false_late", "FalseLate", "says that everybody's message is late"),
+    "false_need": _here("withhold", "FalseNeed", "says that parts did not come (to=all, one)", texts=("to",)),
     "false_vote": _here("false_vote", "FalseVote", "votes against what it finds"),
+    "flood": _here("flood", "Flood", "sends masses of frames in every phase", ("count",)),
     "garbage": _here("junk", "Garbage", "bytes without meaning (kind=signed, frames)", texts=("kind",)),
     "ipm": _here("hidden", "Ipm", "-epsilon times the mean of the others' gradients", ("epsilon",)),
     "label_flip": _here("label_flip", "LabelFlip", "gradient for the labels classes - 1 - y"),
+    "late": _here(
+        "delays",
+        "Tardy",
+        "late in each phase (when=before, after, split)",
+        numbers=("lead",),
+        texts=("when", "partner"),
+    ),
     "lazy": _here("stale", "Lazy", "its own gradient of some steps ago", ("steps",)),
     "lazy_validator": _here("scalars", "LazyValidator", "makes up what a validator has to compute"),
     "nan": _here("nan", "Nan", "a gradient with NaN and infinity in it"),
@@ -68,9 +81,20 @@ BUILT_IN: Final = {
     "random_direction": _here(
         "random_direction", "RandomDirection", "1000 times its gradient's length, a common way", ("factor",)
     ),
+    "show_to_one": _here(
+        "delays", "ShowToOne", "shows messages to one peer, at the last moment", ("lead",), ("partner",)
+    ),
     "sign_flip": _here("sign_flip", "SignFlip", "its gradient times -1000", ("factor",)),
+    "silent": _here("silence", "Silent", "says and serves nothing any more"),
     "slander": _here("slander", "Slander", "false claims (kind=gradient, scalars, ...)", texts=("kind",)),
+    "slow_drip": _here("delays", "SlowDrip", "serves its vectors as slowly as it may", ("pace",)),
     "vanish": _here("silence", "Vanish", "sign_flip, and silent when drawn as a target", ("factor",)),
+    "withhold_aggregate": _here(
+        "withhold", "WithholdAggregate", "serves its aggregate to few (to=one, none)", texts=("to",)
+    ),
+    "withhold_part": _here(
+        "withhold", "WithholdPart", "serves its parts to few (answer=none, some, all)", texts=("answer",)
+    ),
     "withhold_reveal": _here(
         "silence", "WithholdReveal", "does not open its random value (phase=reveal, accuse)", texts=("phase",)
     ),

@@ -8,7 +8,7 @@ from typing import ClassVar
 from btard.attacks.base import Attack
 from btard.attacks.forging import own_body
 from btard.attacks.sign_flip import SignFlip
-from btard.statemachine.effects import Effect, Fetch, Offer, Send
+from btard.statemachine.effects import Effect, Entered, Fetch, FetchModel, Offer, Send
 from btard.statemachine.messages import PHASE_BODIES, Accuse, Body, Reveal
 
 _OPENINGS = {"reveal": Reveal, "accuse": Accuse}
@@ -31,6 +31,37 @@ class WithholdReveal(Attack):
     def performed(self, effect: Effect) -> Iterable[Effect]:
         """Keep the opening back."""
         return () if own_body(effect, self.me, self._kind) else (effect,)
+
+
+class Silent(Attack):
+    """Says nothing any more, serves nothing and asks for nothing."""
+
+    name: ClassVar[str] = "silent"
+
+    def performed(self, effect: Effect) -> Iterable[Effect]:
+        """Leave out whatever others would notice."""
+        return () if isinstance(effect, Send | Offer | Fetch | FetchModel) else (effect,)
+
+
+class CrashLoop(Attack):
+    """Dies after ``phases`` more phases, and again each time that somebody starts it anew."""
+
+    name: ClassVar[str] = "crash_loop"
+
+    def __init__(self, from_step: int = 1, phases: float = 7) -> None:
+        super().__init__(from_step)
+        if phases < 1:
+            raise ValueError("phases is 1 or more")
+        self.phases = int(phases)
+        self._entered = 0
+
+    def performed(self, effect: Effect) -> Iterable[Effect]:
+        """Die, or not yet."""
+        if isinstance(effect, Entered):
+            self._entered += 1
+            if self._entered % self.phases == 0:
+                self.peer.die()
+        return (effect,)
 
 
 class Vanish(SignFlip):

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-from btard.attacks.expected import CASES, Case, When
+from btard.attacks.expected import EVERY, Case, When
 from btard.attacks.names import AttackSpec
 from btard.demo.events import Expulsion
 from btard.demo.outcome import Outcome
@@ -54,7 +54,7 @@ def _cheats(main: Outcome) -> Finding:
 
 def _forms(attack: AttackSpec) -> list[Case]:
     """Return what is expected of the attack, in each of its forms; of a user's own nothing is."""
-    return [case for case in CASES if case.name == attack.name]
+    return [case for case in EVERY if case.name == attack.name]
 
 
 def _harmless(attack: AttackSpec) -> str:

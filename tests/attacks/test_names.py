@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btard.attacks.expected import CASES, Case, When
+from btard.attacks.expected import EVERY, Case, When
 from btard.attacks.names import BUILT_IN, AttackError, AttackSpec, make_attack, parse
 from btard.attacks.sign_flip import SignFlip
 from btard.cli.main import main
@@ -100,15 +100,15 @@ def test_a_built_in_attack(name: str) -> None:
     assert [step for step in range(8) if attack.active(step)] == [5, 6, 7]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.attack for case in CASES])
+@pytest.mark.parametrize("case", EVERY, ids=[case.attack for case in EVERY])
 def test_every_form_of_an_attack_can_be_made(case: Case) -> None:
     for text in case.texts((1, 4, 6), 3).values():
         assert make_attack(parse(text)).from_step == 3
 
 
 def test_something_is_expected_of_every_attack() -> None:
-    assert {case.name for case in CASES} == set(BUILT_IN)
-    for case in CASES:
+    assert {case.name for case in EVERY} == set(BUILT_IN)
+    for case in EVERY:
         assert bool(case.why) == (case.when is When.NEVER)
 
 
@@ -130,6 +130,11 @@ def test_the_help_and_the_readme_name_every_attack(capsys: pytest.CaptureFixture
         ("equivocate:phase=7", "phase is one of commit"),
         ("withhold_reveal:phase=commit", "phase is one of reveal, accuse"),
         ("oversize:kind=2", "kind is one of frame, message, object"),
+        ("late:when=never", "when is one of before, after, split"),
+        ("withhold_part:answer=maybe", "answer is one of none, some, all"),
+        ("withhold_aggregate:to=all", "to is one of one, none"),
+        ("false_need:to=none", "to is one of all, one"),
+        ("crash_loop:phases=0", "phases is 1 or more"),
         ("garbage:kind=loud", "kind is one of signed, frames"),
         ("bad_sketch_pair:partner=you", "partner is one index or several joined by +"),
     ],

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from btard.attacks.expected import CASES, Case, When
+from btard.attacks.expected import CASES, OUTAGES, Case, When
 from btard.cli.main import main
 from btard_transports.ports import free_endpoints
+from tests.node import real_attackers
 from tests.node.attackers import play
 from tests.node.cluster import Cluster
 from tests.node.folder import digits_run, write
@@ -103,6 +104,12 @@ def test_real_junk_stops_nobody(tmp_path: Path) -> None:
     seen = real(tmp_path, 6, {1: "oversize@2:kind=frame", 4: "garbage@2:kind=frames"})
     for out in seen.values():
         assert {(event["peer"], event["rule"], event["kind"]) for event in out} <= {(1, "STP-3", "remove")}
+
+
+@pytest.mark.refuses("STP-18", "STP-3", "AGR-4", "AGR-6")
+def test_real_peers_that_withhold_or_flood_stop_nobody(tmp_path: Path) -> None:
+    cases = [case for case in OUTAGES if case.attack in ("withhold_part:answer=none", "flood")]
+    assert real_attackers.play(tmp_path, cases).problems == ()
 
 
 def test_an_attack_that_cannot_be_is_refused_in_one_line(

@@ -1,0 +1,93 @@
+"""Far more frames than a peer can have a reason for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from btard.attacks.base import Attack
+from btard.attacks.forging import forge
+from btard.statemachine.effects import Effect, Entered
+from btard.statemachine.messages import (
+    Certificate,
+    Chain,
+    Commit,
+    CommitClass,
+    Enter,
+    Evidence,
+    EvidenceKind,
+    Frame,
+    GuiltyClass,
+    Late,
+    Need,
+    NoVerdict,
+    Pull,
+    Reveal,
+    Vote,
+)
+from btard.statemachine.table import STEP_PHASES
+from btard.wire import encode_frame
+
+_HASH = bytes(32)
+
+
+class Flood(Attack):
+    """Sends each other peer ``count`` frames in every phase: well-formed, of every kind, for every place."""
+
+    name: ClassVar[str] = "flood"
+
+    def __init__(self, from_step: int = 1, count: float = 200) -> None:
+        super().__init__(from_step)
+        self.count = int(count)
+
+    def performed(self, effect: Effect) -> Iterable[Effect]:
+        """Do what is to be done, and send much more."""
+        if isinstance(effect, Entered) and effect.phase in STEP_PHASES:
+            draws = random.Random(f"{self.me} {effect.epoch} {effect.step} {effect.phase}")
+            for peer in self.others:
+                for _ in range(self.count):
+                    self.peer.host.send(peer, encode_frame(next(self._frames(draws))))
+        return (effect,)
+
+    def _frames(self, draws: random.Random) -> Iterator[Frame]:
+        """Draw frames without end: for this epoch and later ones, for steps near this one and far off."""
+        state, config = self.state, self.peer.config
+        while True:
+            epoch = state.epoch + draws.choice((0, 0, 0, 1, 1000))
+            step = max(0, state.at.number + draws.choice((-2, -1, 0, 0, 1, 2, 10**6)))
+            phase, other = draws.randrange(5), draws.choice(self.others)
+            match draws.randrange(8):
+                case 0 | 1:
+                    yield Pull(epoch, step, phase)
+                case 2:
+                    yield forge(config, epoch, Late(step, phase, other, -1))
+                case 3:
+                    part = draws.randrange(len(state.roster))
+                    yield forge(config, epoch, Late(step, draws.choice((1, 4)), other, part))
+                case 4:
+                    # Of a later epoch alone: for a slot of this one it would be the second message.
+                    salt = draws.randbytes(32)
+                    early = (Commit(step, salt, (), salt, salt, salt), Reveal(step, salt, salt, salt))
+                    yield forge(config, state.epoch + 1, draws.choice(early))
+                case 5:
+                    yield forge(config, state.epoch + 1, Enter(step, phase))
+                case 6:
+                    named = draws.randbytes(32)
+                    about = (
+                        Vote(step, 4, other, named, other),
+                        NoVerdict(step, other, named),
+                        Need(step, (other,)),
+                    )
+                    yield forge(config, state.epoch + 1, draws.choice(about))
+                case _:
+                    yield self._chain(epoch, draws, other)
+
+    def _chain(self, epoch: int, draws: random.Random, other: int) -> Chain:
+        """Return a chain that proves nothing."""
+        signatures = ((self.me, draws.randbytes(64)),)
+        shown = tuple(draws.sample([*self.state.slots.values()], k=min(2, len(self.state.slots))))
+        if draws.randrange(2):
+            return Chain(epoch, CommitClass(self.state.at.number, _HASH), Certificate(shown), signatures)
+        evidence = Evidence(EvidenceKind.EQUIVOCATION, other, shown)
+        return Chain(epoch, GuiltyClass("ban", other), evidence, signatures)

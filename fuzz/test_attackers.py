@@ -1,0 +1,62 @@
+"""Attackers that need no vectors: none costs an honest peer its place, and those that can be shown are out."""
+
+from __future__ import annotations
+
+import pytest
+
+from btard.attacks.expected import OUTAGES, Case, When
+from btard.statemachine import effects as fx
+from fuzz.attackers import FIRST, SIZES, main, minority, play
+
+SEEDS = range(5)
+CASE = {case.attack: case for case in OUTAGES}
+
+
+@pytest.mark.shows("AGR-6", "AGR-7", "AGR-8", "AGR-9", "AGR-10", "TIM-2", "TIM-4", "TIM-5")
+@pytest.mark.refuses("STP-3", "AGR-4", "AGR-7")
+@pytest.mark.parametrize("peers", SIZES)
+@pytest.mark.parametrize("case", OUTAGES, ids=[case.attack for case in OUTAGES])
+def test_a_minority_that_wastes_time_costs_no_honest_peer_anything(case: Case, peers: int) -> None:
+    for seed in SEEDS:
+        assert play(case, peers, seed).problems == (), seed
+
+
+@pytest.mark.refuses("STP-21")
+@pytest.mark.parametrize("peers", SIZES)
+def test_who_is_late_for_others_in_each_step_is_out_where_the_run_file_asks(peers: int) -> None:
+    case = CASE["late:when=split,partner={partners}"]
+    for seed in SEEDS:
+        played = play(case, peers, seed, steps=8, late_limit=1)
+        assert played.problems == ()
+        assert {e.peer for e in played.world.of(fx.Expelled) if isinstance(e, fx.Expelled)} == {
+            *played.world.attacks
+        }
+
+
+@pytest.mark.parametrize("peers", range(4, 12))
+def test_the_minority_is_the_largest_that_a_run_file_admits(peers: int) -> None:
+    attackers, validators = minority(peers, 0)
+    assert minority(peers, 1)[1] in (0, validators)
+    assert peers - validators > 2 * attackers >= peers - validators - 2
+    assert 2 * attackers < peers <= 2 * (attackers + 1)
+
+
+def test_the_sweep_sees_an_attacker_that_is_not_out() -> None:
+    (problem,) = play(Case("false_late", When.AT_ONCE, ("STP-3",)), 4, 0).problems
+    assert problem.endswith("were not out within 1 steps")
+
+
+def test_the_sweep_sees_an_honest_peer_that_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btard.statemachine.receive.quorum", lambda members: 1)  # one LATE is enough
+    monkeypatch.setattr("btard.statemachine.evidence.quorum", lambda members: 1)
+    problems = play(CASE["false_late"], 4, 0).problems
+    assert any("honest peer" in problem for problem in problems)
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--attack", "silent", "--peers", "4", "--seeds", "2"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("silent"))
+    assert line.split()[1:7] == ["4", "1", "2", "2", "1", str(FIRST)]
+    with pytest.raises(SystemExit):
+        main(["--attack", "loud"])
+    assert "no attack begins with 'loud'; there are silent, late:when=after" in capsys.readouterr().err
