@@ -74,6 +74,7 @@ def _roll_back(turn: Turn) -> bool:
         certificate=before.certificate,
         alarms=before.alarms,
         drifts=before.drifts,
+        said_late=before.said_late,
         before=None,
         unapplied=None,
         model_step=state.following - 1,

@@ -292,7 +292,7 @@ def certify(turn: Turn, certificate: Certificate) -> None:
     for peer in at.drifted:
         drifts = drifts.insert(peer, at.number)
     turn.set(
-        before=Before(state.last, state.certificate, state.alarms, state.drifts),
+        before=Before(state.last, state.certificate, state.alarms, state.drifts, state.said_late),
         last=_record(turn, value),
         certificate=(CommitClass(at.number, turn.prev()), certificate),
         alarms=alarms,

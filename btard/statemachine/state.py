@@ -69,6 +69,7 @@ class Before:
     certificate: tuple[CommitClass, Certificate] | None
     alarms: HashTrieMap[int, Alarm]
     drifts: HashTrieMap[int, int]
+    said_late: tuple[tuple[int, frozenset[tuple[int, int]]], ...]
 
 
 @frozen

@@ -14,7 +14,7 @@ from fuzz.world import Tamper, World, configs, parameters
 from tests.statemachine.test_bans import expelled
 
 Cut = Callable[[int, int, int], bool]
-STEPS = 12
+STEPS = 3
 
 
 def between(start: int, end: int, *groups: Iterable[int]) -> Cut:
@@ -30,7 +30,8 @@ def between(start: int, end: int, *groups: Iterable[int]) -> Cut:
 def world_with(
     peers: int, cut: Cut, seed: int = 1, tamper: dict[int, Tamper] | None = None, **changes: int
 ) -> World:
-    return World(configs(peers, parameters(peers, STEPS, **changes)), seed, cut=cut, tamper=tamper or {})
+    steps = changes.pop("steps", STEPS)
+    return World(configs(peers, parameters(peers, steps, **changes)), seed, cut=cut, tamper=tamper or {})
 
 
 def one_history(world: World, peers: Iterable[int]) -> None:
@@ -64,8 +65,8 @@ def finish(world: World, peers: Iterable[int]) -> None:
 
 
 @pytest.mark.shows("AGR-19", "AGR-23")
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32), start=st.integers(0, 4000), peers=st.sampled_from([4, 5, 8]))
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000), peers=st.sampled_from([4, 5, 8]))
 def test_after_a_total_outage_everybody_goes_on(seed: int, start: int, peers: int) -> None:
     world = world_with(peers, between(start, start + 15_000), seed)
     finish(world, range(peers))
@@ -75,8 +76,8 @@ def test_after_a_total_outage_everybody_goes_on(seed: int, start: int, peers: in
 
 
 @pytest.mark.shows("AGR-19", "AGR-23")
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32), start=st.integers(0, 4000))
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
 def test_two_halves_wait_for_each_other(seed: int, start: int) -> None:
     world = world_with(8, between(start, start + 15_000, range(4), range(4, 8)), seed)
     finish(world, range(8))
@@ -85,10 +86,10 @@ def test_two_halves_wait_for_each_other(seed: int, start: int) -> None:
 
 
 @pytest.mark.shows("AGR-15", "AGR-20")
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32), start=st.integers(0, 4000))
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
 def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> None:
-    world = world_with(8, between(start, start + 4_000, range(5), range(5, 8)), seed)
+    world = world_with(8, between(start, start + 4_000, range(5), range(5, 8)), seed, steps=12)
     finish(world, range(8))
     for peer in range(5):
         assert world.states[peer].phase is Phase.DONE
@@ -100,8 +101,8 @@ def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> No
 
 
 @pytest.mark.shows("AGR-24", "AGR-23")
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**32), start=st.integers(0, 4000))
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
 def test_the_brake_keeps_everybody(seed: int, start: int) -> None:
     world = world_with(8, between(start, start + 15_000, range(5), range(5, 8)), seed, late_brake=1)
     finish(world, range(8))
@@ -110,7 +111,7 @@ def test_the_brake_keeps_everybody(seed: int, start: int) -> None:
 
 
 @pytest.mark.refuses("AGR-24")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_braked_majority_goes_on_when_its_operators_say_so(seed: int) -> None:
     world = world_with(8, between(500, 10**9, range(5), range(5, 8)), seed, late_brake=1)
     world.run(lambda: all(world.states[peer].halted is not None for peer in range(8)))
@@ -125,9 +126,12 @@ def test_a_braked_majority_goes_on_when_its_operators_say_so(seed: int) -> None:
 
 
 @pytest.mark.shows("AGR-21", "AGR-22")
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
-    seed=st.integers(0, 2**32), peers=st.sampled_from([4, 5, 6]), start=st.integers(0, 6000), lasts=st.integers(0, 900)
+    seed=st.integers(0, 2**32),
+    peers=st.sampled_from([4, 5, 6]),
+    start=st.integers(0, 3000),
+    lasts=st.integers(0, 900),
 )
 def test_short_cuts_cost_nobody_a_second_message(seed: int, peers: int, start: int, lasts: int) -> None:
     """Whatever they cost, there is one history, and whoever is in it finishes."""

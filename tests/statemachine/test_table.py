@@ -85,7 +85,9 @@ def test_runs_make_all_listed_moves_and_no_other() -> None:
     end.run(lambda: all(state.epoch == 1 and state.phase is Phase.DONE for state in end.states[:3]))
     worlds = [end, *(play(phase, 2) for phase in STEP_PHASES)]
     made = {move for world in worlds for peer in range(3) for move in walked(world, peer)}
-    normal = [(start, end) for start, trigger, end in TRANSITIONS if trigger not in (Trigger.STOP, Trigger.HALT)]
+    normal = [
+        (start, end) for start, trigger, end in TRANSITIONS if trigger not in (Trigger.STOP, Trigger.HALT)
+    ]
     usual = (*STEP_PHASES, Phase.SETTLE, Phase.RATIFY, Phase.DONE)
     assert made <= {(start, end) for start, end in normal if {start, end} <= set(usual)}
     assert {(phase, Phase.SETTLE) for phase in (*STEP_PHASES, Phase.DONE)} <= made
@@ -102,7 +104,9 @@ def test_a_phase_without_end_halts_a_peer_in_every_phase(phase: Phase) -> None:
     reasons = [effect.reason for effect in effects if isinstance(effect, fx.Halted)]
     assert len(reasons) == 1
     assert f"{phase.name} lasts longer" in reasons[0]
-    assert [effect.frame for effect in effects if isinstance(effect, fx.Send)] == [Poll(0, 2, int(Phase.HALTED))]
+    assert [effect.frame for effect in effects if isinstance(effect, fx.Send)] == [
+        Poll(0, 2, int(Phase.HALTED))
+    ]
 
 
 # -- every state against every event --------------------------------------------------------------------
