@@ -17,12 +17,12 @@ POLL_DELTAS = 4
 """Between two polls of a halted peer, in units of delta."""
 
 
-def halt(turn: Turn, reason: str, *, braked: bool = False) -> None:
+def halt(turn: Turn, reason: str, held: frozenset[int] = frozenset()) -> None:
     """Sign nothing more in this epoch but what AGR-23 and AGR-24 allow, and ask the others (spec AGR-19)."""
     if turn.state.phase in (Phase.HALTED, Phase.STOPPED):
         return
     turn.move(Trigger.HALT, Phase.HALTED)
-    turn.set(halted=Halt(reason, braked))
+    turn.set(halted=Halt(reason, held))
     turn.emit(Halted(reason))
     poll(turn)
 

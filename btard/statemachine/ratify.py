@@ -7,7 +7,7 @@ from collections import Counter
 from attrs import evolve
 
 from btard.statemachine import effects as fx
-from btard.statemachine.config import Config, faults, quorum
+from btard.statemachine.config import Config, faults
 from btard.statemachine.halting import halt
 from btard.statemachine.messages import (
     Certificate,
@@ -20,7 +20,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.phases import certify
 from btard.statemachine.roles import last_number
-from btard.statemachine.state import Settle, State
+from btard.statemachine.state import Settle
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
 
@@ -72,7 +72,7 @@ def ratify(turn: Turn) -> bool:
     # Not the model's digest: who has drifted must agree all the same, and COMMIT finds it out (spec STP-12).
     turn.set(outcome=Epoch(following, state.view, bans, roster))
     if reason := _braked(turn, roster):
-        halt(turn, reason, braked=True)
+        halt(turn, reason, held=frozenset(_would_go(turn)))
         return True
     turn.move(Trigger.OUTCOME, Phase.RATIFY)
     _sign_outcome(turn)
@@ -93,8 +93,8 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
     state, accepted, limit = turn.state, turn.state.settle, turn.config.parameters.late_brake
     if accepted is None or state.following > last_number(turn):
         return None
-    late = {peer for peer in state.roster if _late_alone(accepted, peer)}
-    missed = late | _missed_by_a_quorum(state)
+    late = {peer for peer in state.roster if _late_alone(accepted, peer)} - state.given_up
+    missed = _would_go(turn)
     if late and len(missed) > limit:
         why = f"more than late_brake = {limit}"
     elif late and turn.config.peers - len(roster) > turn.config.parameters.f_max:
@@ -109,16 +109,25 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
     )
 
 
-def _missed_by_a_quorum(state: State) -> set[int]:
-    """Return on whose messages of this epoch q members' LATEs are here, also those that came after the freeze.
+def _would_go(turn: Turn) -> set[int]:
+    """Return whom lateness alone removes now, or soon if they do not come back, less those given up."""
+    state = turn.state
+    late = {peer for peer in state.roster if state.settle and _late_alone(state.settle, peer)}
+    return (late | _missed(turn)) - state.given_up
 
-    Whoever says LATE says it of all that it misses, before it freezes on any: so all of them are counted.
+
+def _missed(turn: Turn) -> set[int]:
+    """Return who misses a message in this step: whom this peer waited for in vain, or f+1 members did.
+
+    Whoever says LATE says it of all that it misses before it freezes on any, and one in f+1 is honest. LATEs
+    count also where they came after the freeze.
     """
-    counts: Counter[SlotKey] = Counter()
+    state, counts = turn.state, Counter[SlotKey]()
     for slot in state.slots:
-        if slot[:2] == ("late", state.epoch) and slot[-1] in state.roster:
-            counts[slot[:-1]] += 1
-    return {int(slot[4]) for slot, count in counts.items() if count >= quorum(len(state.roster))}
+        if slot[:3] == ("late", state.epoch, turn.at.number) and slot[-1] in state.roster:
+            own = slot[-1] == turn.me and slot[3] == turn.at.phase and slot[4] not in turn.at.delivered
+            counts[slot[:-1]] += faults(len(state.roster)) + 1 if own else 1
+    return {int(slot[4]) for slot, count in counts.items() if count > faults(len(state.roster))}
 
 
 def _late_alone(settle: Settle, peer: int) -> bool:
@@ -133,9 +142,9 @@ def resume(turn: Turn) -> None:
     """Sign the outcome that the brake withheld: the operator says so (spec AGR-24)."""
     state = turn.state
     signed = ("epoch", state.epoch, turn.me) in state.slots
-    if state.phase is Phase.HALTED and state.halted is not None and state.halted.braked and not signed:
+    if state.phase is Phase.HALTED and state.halted is not None and state.halted.held and not signed:
         turn.move(Trigger.RESUME, Phase.RATIFY)
-        turn.set(halted=None)
+        turn.set(given_up=state.given_up | state.halted.held, halted=None)
         _sign_outcome(turn)
 
 

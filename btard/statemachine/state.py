@@ -83,10 +83,10 @@ class Passage:
 
 @frozen
 class Halt:
-    """Why the peer is halted, and whether its operator can let it go on (spec AGR-24)."""
+    """Why the peer is halted; ``held``: whom the brake keeps until the operator gives them up (spec AGR-24)."""
 
     reason: str
-    braked: bool = False
+    held: frozenset[int] = frozenset()
     asked: int = 0  # polls since
 
 
@@ -160,6 +160,7 @@ class State:
     answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
     passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
     before: Before | None = None  # the epoch's latest certified step
+    given_up: frozenset[int] = frozenset()  # members that the operator would go on without (spec AGR-24)
     unexplained: frozenset[int] = frozenset()  # former members, until it is here why
 
     @property

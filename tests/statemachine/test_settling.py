@@ -172,7 +172,6 @@ def test_a_frozen_peer_accepts_no_phase_message_and_signs_none() -> None:
         for body in (
             Reveal(2, HASH, HASH, HASH),
             Accuse(2, HASH, HASH, HASH, None),
-            Late(2, 2, 1, -1),
             Vote(2, Phase.ACCUSE, 1, HASH, 2),
         ):
             message = forge(author, body)
