@@ -173,7 +173,7 @@ def receive_explanation(turn: Turn, chain: Chain) -> Judgement:
         unexplained=state.unexplained - {evidence.subject},
         passages=state.passages.insert(chain.epoch, shown),
     )
-    tell_expelled(turn, evidence.subject, "ban" if bans else "remove", evidence)
+    tell_expelled(turn, evidence.subject, "ban" if bans else "remove", evidence, chain.epoch)
     return Judgement(Verdict.ACCEPT, "why a former member is out")
 
 

@@ -54,6 +54,8 @@ MAX_DEFERRED_OWN = 2
 def receive(turn: Turn, sender: int, frame: Frame) -> None:
     """Judge a frame and act on it; exactly one verdict comes of each (spec MSG-8)."""
     match frame:
+        case Pull() | Chain() | Envelope() if sender not in turn.state.roster:
+            judgement = Judgement(Verdict.IGNORE, "its sender is no member: it may only ask", "NET-3")
         case Pull():
             judgement = serve_pull(turn, sender, frame)
         case Poll():

@@ -91,15 +91,20 @@ def _ban_former_member(turn: Turn, evidence: Evidence) -> None:
     tell_expelled(turn, subject, "ban", evidence)
 
 
-def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence) -> None:
-    """Report who is out by which rule, in which step, and whether its wrong contribution was applied."""
+def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence, epoch: int | None = None) -> None:
+    """Report who is out by which rule, in which step, and whether its wrong contribution was applied.
+
+    ``epoch`` is the one that it lost its place in, where that is not the present one.
+    """
     rule, reason = rule_broken(evidence)
     claim = claim_of(evidence.envelopes[0])
     accusation = evidence.envelopes[0].message
-    step, applied, epoch = turn.at.number, 0, turn.state.epoch
+    step, applied = turn.at.number, 0
+    former = epoch is None and peer not in turn.state.roster
+    epoch = turn.state.epoch if epoch is None else epoch
     if claim is not None and accusation is not None:
         step = getattr(accusation.body, "step", step)
-        epoch = epoch if peer in turn.state.roster else accusation.epoch
+        epoch = accusation.epoch if former else epoch
         if rule in ("VER-1", "VER-18"):  # of the step before, which was certified and so applied
             applied = min(step - 1, turn.config.parameters.steps)
     turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied, epoch, evidence))

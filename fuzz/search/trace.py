@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from btard.statemachine.events import Event, Fired, Held, Received, Start
 from btard.statemachine.messages import Accuse, Certificate, Chain, Envelope, Frame, GuiltyClass, Poll, Pull
+from btard.statemachine.table import Phase
 from fuzz.search.model import Action, Model, Violation, World
 
 

@@ -1,4 +1,4 @@
-"""Partitions, outages and the brake: who cannot go on in time halts, asks, and comes back (AGR-18 to AGR-24)."""
+"""Partitions, outages and the brake: who cannot go on in time halts, asks, and comes back."""
 
 from collections.abc import Callable, Iterable
 
