@@ -28,8 +28,10 @@ from btard.statemachine.messages import (
     Frame,
     GuiltyClass,
     Message,
+    Poll,
     Pull,
 )
+from btard.statemachine.table import Phase
 
 MAX_PEERS: Final = 1024
 SIGNATURE_SIZE: Final = 64
@@ -283,6 +285,8 @@ def encode_frame(frame: Frame) -> bytes:
             record: list[Any] = ["message", *_envelope_record(frame)]
         case Pull():
             record = ["pull", frame.epoch, frame.step, frame.phase]
+        case Poll():
+            record = ["poll", frame.epoch, frame.next_step, frame.phase]
         case Chain():
             envelopes = [_envelope_record(envelope) for envelope in frame.object.envelopes]
             record = [
@@ -304,6 +308,8 @@ def decode_frame(data: bytes, peers: int) -> Frame:
             return _decode_envelope(rest, peers)
         case ["pull", epoch, step, phase]:
             return Pull(_uint()(epoch), _uint()(step), _uint(4)(phase))
+        case ["poll", epoch, step, phase]:
+            return Poll(_uint()(epoch), _uint()(step), _uint(int(Phase.HALTED))(phase))
         case ["chain", epoch, klass, kind, envelopes, signatures]:
             shown = _many(lambda envelope: _decode_envelope(envelope, peers), _MOST_SHOWN)(envelopes)
             return _decode_chain(_uint()(epoch), klass, kind, shown, signatures)

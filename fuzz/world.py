@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from btard.hashing import digest
 from btard.robust.encoding import SKETCH_SIZE
@@ -45,9 +45,11 @@ def parameters(peers: int, steps: int = 3, **changes: Any) -> Parameters:
         gradient_clip=math.inf,
         gradient_rtol=1e-6,
         alarm_factor=8.0,
+        late_brake=0,
         window=10,
     )
-    return evolve(base, **changes)
+    brake = changes.get("f_max", base.f_max)
+    return evolve(base, **{"late_brake": brake, **changes})
 
 
 def timing(delta: int = 100) -> Timing:
@@ -165,6 +167,13 @@ class Culprits(Oracle):
         return request.claim.accused if request.claim.accused in wrong else cp.ACCUSER
 
 
+@frozen
+class Again:
+    """A request for an object, over a link that was cut when it was made."""
+
+    fetch: fx.Fetch
+
+
 @define
 class World:
     """Peers, messages in flight and virtual time in milliseconds."""
@@ -174,6 +183,7 @@ class World:
     oracle: Oracle = field(factory=Oracle)
     refuses: Callable[[int, int, bytes], bool] = lambda source, asker, name: False  # to serve an object
     tamper: dict[int, Tamper] = field(factory=dict)
+    cut: Callable[[int, int, int], bool] = lambda now, one, other: False  # the link between two peers
     states: list[State] = field(init=False)
     now: int = 0
     effects: list[tuple[int, int, fx.Effect]] = field(factory=list)  # time, peer, effect
@@ -182,7 +192,7 @@ class World:
     sizes: dict[bytes, int] = field(factory=dict)  # of the objects that were computed, in bytes
     held: set[tuple[int, bytes]] = field(factory=set)  # peer, digest: what it computed or fetched
     released: set[int] = field(factory=set)
-    _heap: list[tuple[int, int, int, Event]] = field(factory=list)
+    _heap: list[tuple[int, int, int, Event | Again]] = field(factory=list)
     _count: int = 0
     _random: random.Random = field(init=False)
 
@@ -192,7 +202,7 @@ class World:
         for peer in range(len(self.configs)):
             self.schedule(0, peer, Start(bytes(32)))
 
-    def schedule(self, delay: int, peer: int, event: Event) -> None:
+    def schedule(self, delay: int, peer: int, event: Event | Again) -> None:
         """Let ``event`` happen to ``peer`` after ``delay`` milliseconds."""
         self._count += 1
         heapq.heappush(self._heap, (self.now + delay, self._count, peer, event))
@@ -211,7 +221,10 @@ class World:
             assert self._heap, f"stalled: {self.describe()}"
             self.now, _, peer, event = heapq.heappop(self._heap)
             assert self.now <= limit, f"not over after {limit} ms: {self.describe()}"
-            self.step(peer, event)
+            if isinstance(event, Again):
+                self.perform(peer, event.fetch)
+            else:
+                self.step(peer, event)
 
     def describe(self) -> str:
         """Say where every peer stands."""
@@ -235,7 +248,7 @@ class World:
         self.effects.append((self.now, peer, effect))
         match effect:
             case fx.Send():
-                for receiver in effect.to:
+                for receiver in [other for other in effect.to if not self.cut(self.now, peer, other)]:
                     self.schedule(self.latency(), receiver, Received(peer, effect.frame))
             case fx.SetTimer():
                 self.schedule(effect.delay, peer, Fired(effect.timer))
@@ -252,11 +265,13 @@ class World:
                     self.wanted.discard((asker, source, name))
                     self._transfer(asker, name)
             case fx.Fetch():
-                if effect.size != self.sizes.get(effect.digest, effect.size):
-                    return  # there is no such object
-                if self.refuses(effect.source, peer, effect.digest):
-                    return
-                if (peer, effect.digest) in self.held:
+                if self.cut(self.now, peer, effect.source):
+                    self.schedule(LINK[1], peer, Again(effect))  # requests are repeated until they are answered
+                elif effect.size != self.sizes.get(effect.digest, effect.size):
+                    pass  # there is no such object
+                elif self.refuses(effect.source, peer, effect.digest):
+                    pass
+                elif (peer, effect.digest) in self.held:
                     self.schedule(0, peer, Held(effect.digest, effect.size))
                 elif (effect.source, effect.digest) in self.offers:
                     self._transfer(peer, effect.digest)

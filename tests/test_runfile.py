@@ -241,6 +241,7 @@ VALUES = {
         "[parameters] gradient_clip = 0.0: must be positive",
     ),
     "clip nan": ("gradient_clip = inf", "gradient_clip = nan", "[parameters] gradient_clip = nan: must be"),
+    "brake": ("late_brake = 1", "late_brake = 2", "[parameters] late_brake = 2: must lie in 0..f_max"),
     "window": ("window = 20", "window = 0", "[parameters] window = 0: must be at least 1"),
     "late limit": (
         "late_limit = 0",

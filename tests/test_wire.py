@@ -34,6 +34,7 @@ from btard.statemachine.messages import (
     Message,
     Need,
     NoVerdict,
+    Poll,
     Publish,
     Pull,
     Reduce,
@@ -101,7 +102,8 @@ def chains(draw: st.DrawFn) -> Chain:
     return Chain(draw(uints), klass, evidence, signed)
 
 
-frames: st.SearchStrategy[Frame] = st.one_of(envelopes, chains(), st.builds(Pull, uints, uints, phases))
+pulls = st.builds(Pull, uints, uints, phases) | st.builds(Poll, uints, uints, st.integers(0, 8))
+frames: st.SearchStrategy[Frame] = st.one_of(envelopes, chains(), pulls)
 
 
 def frame_or_refusal(data: bytes) -> Frame | None:
@@ -147,6 +149,7 @@ VOTE_HEX = (
 def test_the_bytes_of_a_vote_never_change() -> None:
     assert encode_payload(1, VOTE).hex() == VOTE_HEX
     assert encode_frame(Pull(1, 2, 3)).hex() == "846470756c6c010203"
+    assert encode_frame(Poll(1, 2, 8)).hex() == "8464706f6c6c010208"
 
 
 @pytest.mark.shows("MSG-6")
@@ -190,7 +193,7 @@ def test_code_and_schema_have_the_same_messages_with_the_same_keys() -> None:
 
 
 @pytest.mark.shows("MSG-1", "MSG-3")
-@given(frame=st.one_of(messages, st.builds(Pull, uints, uints, phases), chains()))
+@given(frame=st.one_of(messages, pulls, chains()))
 def test_what_the_code_encodes_is_in_the_schema(frame: Frame) -> None:
     if isinstance(frame, Chain):
         assume(all(envelope.message for envelope in frame.object.envelopes))

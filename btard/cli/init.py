@@ -82,6 +82,8 @@ def _add_parameters(group: argparse._ArgumentGroup) -> None:
     add_option(group, "--numerics", exact, one_of(*NUMERICS))
     alarm = "check a part where most norms exceed this many times the median"
     add_option(group, "--alarm-factor", alarm, float, default=4.0)
+    brake = "members that lateness alone may remove at once; else f_max"
+    add_option(group, "--late-brake", f"{brake}; see btard resume", int)
     add_option(group, "--window", "steps for at most one such false alarm", int, default=20, metavar="STEPS")
     late = "remove a peer that a majority saw late in so many of the last --window steps; 0 for never"
     add_option(group, "--late-limit", late, int, default=0, metavar="STEPS")
@@ -119,15 +121,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _parameters(options: argparse.Namespace, dimension: int, peers: int, gradient_rtol: float) -> Parameters:
     most = max(0, (peers - options.validators - 1) // 2)
+    f_max = most if options.f_max is None else options.f_max
     return Parameters(
         steps=options.steps,
         dimension=dimension,
         tau=options.tau,
         validators=options.validators,
-        f_max=most if options.f_max is None else options.f_max,
+        f_max=f_max,
         gradient_clip=options.gradient_clip,
         gradient_rtol=gradient_rtol,
         alarm_factor=options.alarm_factor,
+        late_brake=f_max if options.late_brake is None else options.late_brake,
         window=options.window,
         late_limit=options.late_limit,
     )

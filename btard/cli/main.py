@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from btard.cli import check, demo, init, keygen, measure, peer, status
+from btard.cli import check, demo, init, keygen, measure, peer, resume, status
 from btard.errors import BtardError
 
 FAILED = 1
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (keygen, measure, init, check, peer, status, demo):
+    for module in (keygen, measure, init, check, peer, status, resume, demo):
         module.add(commands)
     return root
 

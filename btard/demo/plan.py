@@ -90,6 +90,7 @@ class Plan:
             gradient_clip=math.inf,
             gradient_rtol=1e-6,
             alarm_factor=4.0,
+            late_brake=bearable(self.peers, self.validators),
             window=20,
         )
         return (

@@ -118,7 +118,7 @@ class RunState:
                 self._accused(member, event)
             case "finished":
                 member.doing, member.phase = "finished", ""
-            case "mismatch" | "error" | "stopped":
+            case "mismatch" | "error" | "halted" | "stopped":
                 self._trouble(member, event.text("reason"), ends=event.name == "stopped")
             case "summary":
                 member.summary = Summary.read(event)

@@ -24,7 +24,7 @@ from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Apply, Judge, Request, Result
 from btard.statemachine.config import Config
-from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.handle import handle, initial
 from btard.statemachine.messages import Chain, Digest, Frame
 from btard.statemachine.state import State
@@ -152,6 +152,11 @@ class Peer:
         if step is not None and self.failure is None:
             self.backend.store.add_fetched(digest, data, step)
             self._feed(Held(digest, len(data)))
+
+    def resume(self) -> None:
+        """The operator says that the run goes on without those whom the brake keeps (spec AGR-24)."""
+        self.report("resumed", step=self.state.at.number)
+        self._feed(Resume())
 
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out."""
@@ -322,12 +327,16 @@ class Peer:
                 )
             case fx.RosterChanged():
                 self.recorder.roster_changed(self.state, effect)
-                self.host.set_members(frozenset(effect.roster))
+                # Who was removed may still ask what became of the run (spec AGR-20).
+                everybody = range(self.config.peers)
+                self.host.set_members(frozenset(everybody).difference(self.state.banned))
                 self.report("roster", epoch=effect.epoch, roster=list(effect.roster))
             case fx.Finished():
                 self.report("finished", digest=effect.digest.hex())
             case fx.Released():
                 self.released = True
+            case fx.Halted():
+                self.report("halted", step=self.state.at.number, reason=effect.reason)
             case fx.Stopped():
                 self._fail(effect.reason)
 

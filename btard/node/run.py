@@ -20,6 +20,7 @@ from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
 from btard.ledger.file import Ledger
+from btard.node import resuming
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.journal import Journal
@@ -98,11 +99,14 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             control=options.bind_control or own.control,
             bulk=options.bind_bulk or own.bulk,
         )
+        resuming.taken(options.out)  # what was asked of an earlier process
         peer.begin()
         watch = closing.enter_context(Watch(peer, options.out, _constant(genesis, me), log.figures, log))
 
         def over() -> bool:
             watch.look()
+            if peer.state.halted and peer.state.halted.held and resuming.taken(options.out):
+                peer.resume()
             return peer.over
 
         mesh.run(peer, over)

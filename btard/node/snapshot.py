@@ -20,6 +20,8 @@ def awaited(peer: Peer) -> list[int]:
         return [member for member in state.roster if member not in state.at.delivered]
     if state.phase is Phase.RATIFY:
         return [member for member in state.roster if ("epoch", state.epoch, member) not in state.slots]
+    if state.phase is Phase.HALTED:
+        return [member for member in state.roster if member not in (*state.polls, peer.config.me)]
     return []
 
 
@@ -57,6 +59,8 @@ def snapshot(peer: Peer) -> dict[str, Any]:
         "steps": steps,
         "phase": state.phase.name if peer.started else "WAITING",
         "epoch": state.epoch,
+        "halted": state.halted and state.halted.reason,
+        "held": sorted(state.halted.held) if state.halted else [],
         "roster": list(state.roster),
         "awaited": (missing := awaited(peer)),
         "reasons": [why_awaited(peer, member) for member in missing],

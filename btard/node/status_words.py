@@ -54,6 +54,8 @@ def _stage(status: Status) -> str:
             return "is not running any more and did not say why: it was killed, or the machine went down"
         case stage if status.age > SILENT_SECONDS:
             return f"is {stage}, but has said nothing for {status.age:.0f} s: the process hangs or is suspended"
+        case "running" if values["halted"]:
+            return f"is halted: {Names(values['names']).put(values['halted'])}"
         case stage:
             return "is waiting for the others before the start" if stage == "waiting" else "is running"
 

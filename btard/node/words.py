@@ -207,6 +207,12 @@ class Narrator:
         reason = self.names.put(fields["reason"])
         return Line("warning", f"{self.names.of(fields['peer'])} {what}: {reason}{times}")
 
+    def _tell_halted(self, t: float, fields: Mapping[str, Any]) -> Line:
+        return Line("error", f"halted: {self.names.put(fields['reason'])}; it asks the others meanwhile")
+
+    def _tell_resumed(self, t: float, fields: Mapping[str, Any]) -> Line:
+        return Line("warning", f"{self._place(fields)}: resumed; it goes on once a majority is")
+
     def _tell_error(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("error", self.names.put(fields["reason"]))
 

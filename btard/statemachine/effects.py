@@ -169,6 +169,13 @@ class Released:
 
 
 @frozen
+class Halted:
+    """The peer signs nothing more until it can go on safely: why, and what to do, in a line (spec AGR-19)."""
+
+    reason: str
+
+
+@frozen
 class Stopped:
     """The peer cannot go on safely: what is wrong and what to do, in a line."""
 
@@ -193,5 +200,6 @@ Effect = (
     | RosterChanged
     | Finished
     | Released
+    | Halted
     | Stopped
 )

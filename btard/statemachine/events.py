@@ -47,4 +47,9 @@ class Fired:
     timer: Timer
 
 
-Event = Start | Received | Held | Computed | Fired
+@frozen
+class Resume:
+    """The operator has looked: go on without those whom the brake would keep (spec AGR-24)."""
+
+
+Event = Start | Received | Held | Computed | Fired | Resume

@@ -7,6 +7,7 @@ make it raise; a `ProtocolBug` is a fault of this program.
 from __future__ import annotations
 
 from btard.statemachine import effects as fx
+from btard.statemachine.adoption import enter_epoch, heal
 from btard.statemachine.compute import (
     Aggregate,
     Aggregated,
@@ -31,7 +32,8 @@ from btard.statemachine.config import Config
 from btard.statemachine.delivery import deliver, fetch_what_came_early, held
 from btard.statemachine.drift import loaded, saved
 from btard.statemachine.effects import Effect, Timer
-from btard.statemachine.events import Computed, Event, Fired, Held, Received, Start
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
+from btard.statemachine.halting import may_ask_again, poll, remind, watched
 from btard.statemachine.judgement import (
     judge_delivered,
     judge_timed_out,
@@ -43,7 +45,7 @@ from btard.statemachine.messages import Bulk
 from btard.statemachine.needs import heed_what_came_early, say_what_is_missing
 from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, release, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
-from btard.statemachine.ratify import enter_epoch, outcome_due, ratify, round_over, unratified
+from btard.statemachine.ratify import outcome_due, ratify, resume, round_over, unratified, unsettled
 from btard.statemachine.receive import receive
 from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
 from btard.statemachine.roles import next_step
@@ -87,6 +89,8 @@ def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Eff
             _computed(turn, event.request, event.result)
         case Fired():
             _fired(turn, event.timer)
+        case Resume():
+            resume(turn)
     _advance(turn)
     return turn.state, tuple(turn.effects)
 
@@ -104,7 +108,7 @@ def _advance(turn: Turn) -> None:
         moved = judge_delivered(turn) or moved
         note_evidence(turn, *verdicts(turn))
         release(turn)
-        moved = ratify(turn) or moved
+        moved = ratify(turn) or heal(turn) or moved
         if enter_epoch(turn):
             moved = True
             _replay(turn)
@@ -179,11 +183,16 @@ def _fired(turn: Turn, timer: Timer) -> None:
         case ("outcome", epoch) if epoch == state.epoch:
             outcome_due(turn)
         case ("watch", *where) if tuple(where) == place:
-            turn.stop(
-                f"step {turn.at.number}: {state.phase.name} lasts longer than the run file's times allow; "
-                "check the links and the load of the peers, or start anew with a larger delta"
-            )
+            watched(turn)
         case ("ratify", epoch) if epoch == state.epoch and state.phase is Phase.RATIFY:
             unratified(turn)
+        case ("settled", epoch) if epoch == state.epoch and state.phase is Phase.SETTLE:
+            unsettled(turn)
+        case ("poll", epoch) if epoch == state.epoch:
+            poll(turn)
+        case ("answered", int(sender)):
+            may_ask_again(turn, sender)
+        case ("remind", epoch) if epoch == state.epoch:
+            remind(turn)
         case ("linger", epoch) if epoch == state.epoch and state.phase is Phase.DONE:
             lingered(turn)

@@ -345,4 +345,13 @@ class Pull:
     phase: int
 
 
-Frame = Envelope | Chain | Pull
+@frozen
+class Poll:
+    """The author is in this epoch and phase, and ``next_step`` follows its last certified step; unsigned."""
+
+    epoch: int
+    next_step: int
+    phase: int
+
+
+Frame = Envelope | Chain | Pull | Poll

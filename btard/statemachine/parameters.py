@@ -27,6 +27,7 @@ class Parameters:
     gradient_clip: float  # lambda: a longer gradient is scaled down to this length; inf for never
     gradient_rtol: float
     alarm_factor: float  # kappa: verification 3 alarms above kappa times the median of median norms
+    late_brake: int  # so many members at most are removed at once for lateness alone
     window: int  # W: so many steps a false alarm excuses its aggregator's next like it, and a drift counts
     late_limit: int = 0  # X: late in so many of the last W certified steps, as q members say: out; 0 for never
 
@@ -57,6 +58,8 @@ class Parameters:
             yield f"gradient_rtol = {self.gradient_rtol}: must lie in 0..0.1 (it is an attacker's gain)"
         if not (math.isfinite(self.alarm_factor) and self.alarm_factor >= 1):
             yield f"alarm_factor = {self.alarm_factor}: must be at least 1"
+        if not 0 <= self.late_brake <= self.f_max:
+            yield f"late_brake = {self.late_brake}: must lie in 0..f_max"
         if self.window < 1:
             yield f"window = {self.window}: must be at least 1"
         if not 0 <= self.late_limit <= self.window:

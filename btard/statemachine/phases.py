@@ -40,7 +40,7 @@ from btard.statemachine.messages import (
 from btard.statemachine.randomness import Purpose, Secrets, combine
 from btard.statemachine.reports import all_decided
 from btard.statemachine.roles import last_number, next_step
-from btard.statemachine.state import Alarm, Record
+from btard.statemachine.state import Alarm, Before, Record
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
 
@@ -292,6 +292,7 @@ def certify(turn: Turn, certificate: Certificate) -> None:
     for peer in at.drifted:
         drifts = drifts.insert(peer, at.number)
     turn.set(
+        before=Before(state.last, state.certificate, state.alarms, state.drifts, state.said_late),
         last=_record(turn, value),
         certificate=(CommitClass(at.number, turn.prev()), certificate),
         alarms=alarms,

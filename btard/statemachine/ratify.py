@@ -1,4 +1,4 @@
-"""The outcome of SETTLE and the next epoch (spec AGR-14 to AGR-16)."""
+"""The outcome of SETTLE, and the brake that keeps it from being signed (spec AGR-14, AGR-24)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ from collections import Counter
 
 from attrs import evolve
 
-from btard.hashing import digest
 from btard.statemachine import effects as fx
-from btard.statemachine.config import faults, quorum
+from btard.statemachine.config import Config, faults
+from btard.statemachine.halting import halt
 from btard.statemachine.messages import (
-    Body,
     Certificate,
     CommitClass,
-    Envelope,
     Epoch,
     Evidence,
+    EvidenceKind,
     GuiltyClass,
     SlotKey,
-    also_signed,
 )
-from btard.statemachine.phases import begin_step, certify
+from btard.statemachine.phases import certify
 from btard.statemachine.roles import last_number
-from btard.statemachine.settle import tell_expelled
+from btard.statemachine.state import Settle
 from btard.statemachine.table import Phase, Trigger
-from btard.statemachine.turn import Turn
+from btard.statemachine.turn import ProtocolBug, Turn
 
 
 def round_over(turn: Turn, number: int) -> None:
@@ -43,8 +41,18 @@ def round_over(turn: Turn, number: int) -> None:
 
 def outcome_due(turn: Turn) -> None:
     """Note that everybody has had the time to apply the outcome's step (spec AGR-14)."""
+    timing = turn.config.timing
     if turn.state.settle is not None:
         turn.set(settle=evolve(turn.state.settle, due=True))
+        turn.timer(timing.c_judge + timing.c_commit + 4 * timing.delta, "settled", turn.state.epoch)
+
+
+def unsettled(turn: Turn) -> None:
+    """Halt where the outcome's step could not be applied in time (spec AGR-18)."""
+    halt(
+        turn,
+        "the last certified step could not be applied here in time; look at this machine's load and links",
+    )
 
 
 def ratify(turn: Turn) -> bool:
@@ -62,106 +70,99 @@ def ratify(turn: Turn) -> bool:
     bans = tuple(sorted({klass.peer for klass in classes if klass.type == "ban"}))
     roster = tuple(peer for peer in state.roster if peer not in guilty)
     # Not the model's digest: who has drifted must agree all the same, and COMMIT finds it out (spec STP-12).
-    view = state.certificate[0].prev if state.certificate else state.opening
-    outcome = Epoch(following, view, bans, roster)
-    turn.set(outcome=outcome)
-    turn.move(Trigger.OUTCOME, Phase.RATIFY)
-    if turn.me not in roster:
-        turn.stop("the others have agreed to go on without this peer")
+    turn.set(outcome=Epoch(following, state.view, bans, roster))
+    if reason := _braked(turn, roster):
+        halt(turn, reason, held=frozenset(_would_go(turn)))
         return True
-    turn.sign(outcome)
-    timing = turn.config.timing
+    turn.move(Trigger.OUTCOME, Phase.RATIFY)
+    _sign_outcome(turn)
+    return True
+
+
+def _sign_outcome(turn: Turn) -> None:
+    state, timing = turn.state, turn.config.timing
+    if state.outcome is None:
+        raise ProtocolBug("no outcome to sign")
+    turn.sign(state.outcome)
     wait = 2 * (faults(len(state.roster)) + 1) * timing.delta + timing.c_commit + 4 * timing.delta
     turn.timer(wait, "ratify", state.epoch)
-    return True
 
 
-def enter_epoch(turn: Turn) -> bool:
-    """Enter the next epoch when a quorum has signed the own outcome; say whether it did (spec AGR-15)."""
-    state, outcome = turn.state, turn.state.outcome
-    if state.phase is not Phase.RATIFY or outcome is None:
+def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
+    """Say why lateness alone is not to remove so many at once; None if it may (spec AGR-24)."""
+    state, accepted, limit = turn.state, turn.state.settle, turn.config.parameters.late_brake
+    if accepted is None or state.following > last_number(turn):
+        return None
+    late = {peer for peer in state.roster if _late_alone(accepted, peer)} - state.given_up
+    missed = _would_go(turn)
+    if late and len(missed) > limit:
+        why = f"more than late_brake = {limit}"
+    elif late and turn.config.peers - len(roster) > turn.config.parameters.f_max:
+        why = "too few would be left"
+    else:
+        return None
+    names = ", ".join(f"peer {peer}" for peer in sorted(missed))
+    return (
+        f"{names} would be removed for lateness alone ({why}): that looks like a broken network; repair "
+        "it, and the run goes on by itself once all members are back; or have a majority of the peers say "
+        "`btard resume`, and it goes on without those"
+    )
+
+
+def _would_go(turn: Turn) -> set[int]:
+    """Return whom lateness alone removes now, or soon if they do not come back, less those given up."""
+    state = turn.state
+    late = {peer for peer in state.roster if state.settle and _late_alone(state.settle, peer)}
+    return (late | _missed(turn)) - state.given_up
+
+
+def _missed(turn: Turn) -> set[int]:
+    """Return who misses a message in this step: whom this peer waited for in vain, or f+1 members did.
+
+    Whoever says LATE says it of all that it misses before it freezes on any, and one in f+1 is honest. LATEs
+    count also where they came after the freeze.
+    """
+    state, counts = turn.state, Counter[SlotKey]()
+    for slot in state.slots:
+        if slot[:3] == ("late", state.epoch, turn.at.number) and slot[-1] in state.roster:
+            own = slot[-1] == turn.me and slot[3] == turn.at.phase and slot[4] not in turn.at.delivered
+            counts[slot[:-1]] += faults(len(state.roster)) + 1 if own else 1
+    return {int(slot[4]) for slot, count in counts.items() if count > faults(len(state.roster))}
+
+
+def _late_alone(settle: Settle, peer: int) -> bool:
+    """Whether a member is to be removed, and nothing but lateness is known against it."""
+    chain = settle.accepted.get(GuiltyClass("guilty", peer))
+    if chain is None or GuiltyClass("ban", peer) in settle.accepted:
         return False
-    records = {peer: _records(turn, peer) for peer in state.roster}
-    signed = [envelope for found in records.values() if (envelope := found.get(outcome)) is not None]
-    others = Counter(body for found in records.values() for body in found if body != outcome)
-    if any(count >= quorum(len(state.roster)) for count in others.values()):
-        turn.stop(
-            "a majority agreed on another outcome than this peer saw: delta in the run file is shorter than "
-            "the network's real delays; start the run anew with a larger delta"
-        )
-        return True
-    if len(signed) < quorum(len(state.roster)):
-        return False
-    for envelope in signed:
-        if envelope.author != turn.me:
-            turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
-    _start_epoch(turn, outcome, tuple(signed))
-    return True
+    return isinstance(chain.object, Evidence) and chain.object.kind is EvidenceKind.LATE
 
 
-def _records(turn: Turn, author: int) -> dict[Body, Envelope]:
-    """Return the EPOCH records of a member: a cheat may sign several, and others count each (spec AGR-15)."""
-    slot: SlotKey = ("epoch", turn.state.epoch, author)
-    keys = [slot]
-    if author in turn.state.evidence:
-        keys += [also_signed(slot, sender) for sender in turn.state.roster]
-    envelopes = [envelope for key in keys if (envelope := turn.state.slots.get(key)) is not None]
-    return {envelope.message.body: envelope for envelope in envelopes if envelope.message}
+def resume(turn: Turn) -> None:
+    """Sign the outcome that the brake withheld: the operator says so (spec AGR-24)."""
+    state = turn.state
+    signed = ("epoch", state.epoch, turn.me) in state.slots
+    if state.phase is Phase.HALTED and state.halted is not None and state.halted.held and not signed:
+        turn.move(Trigger.RESUME, Phase.RATIFY)
+        turn.set(given_up=state.given_up | state.halted.held, halted=None)
+        _sign_outcome(turn)
 
 
 def unratified(turn: Turn) -> None:
-    """Stop where no quorum signed the outcome; after the last step the others may simply have left."""
+    """Halt where no quorum signed a record; after the last step the others may simply have left."""
     outcome = turn.state.outcome
     if outcome is not None and outcome.next_step > last_number(turn):
         if "finished" not in turn.at.asked:
             turn.emit(fx.Finished(turn.state.model_digest))
         turn.emit(fx.Released())
         return
-    turn.stop("no majority signed the outcome that this peer saw; check the links to the others")
+    halt(turn, "no majority signed the outcome that this peer saw: messages do not get through to them or back")
 
 
-def _start_epoch(turn: Turn, outcome: Epoch, signed: tuple[Envelope, ...]) -> None:
-    state = turn.state
-    _report(turn, outcome)
-    opening = digest(
-        "epoch",
-        (state.epoch + 1).to_bytes(8, "little"),
-        outcome.next_step.to_bytes(8, "little"),
-        outcome.view,
-        *(peer.to_bytes(4, "little") for peer in outcome.roster),
-    )
-    turn.set(
-        epoch=state.epoch + 1,
-        rosters=(*state.rosters, outcome.roster),
-        first_step=outcome.next_step,
-        opening=opening,
-        certificate=None,
-        banned=tuple(sorted({*state.banned, *outcome.bans})),
-        settle=None,
-        outcome=None,
-        reports=(),
-        waiting=type(state.waiting)(),
-    )
-    turn.emit(fx.RosterChanged(state.epoch + 1, outcome.roster, signed))
-    begin_step(turn, outcome.next_step, (), Trigger.QUORUM, Trigger.QUORUM_AFTER_LAST)
-    if turn.state.phase is not Phase.DONE and (reason := too_few(turn)):
-        turn.stop(reason)
-
-
-def _report(turn: Turn, outcome: Epoch) -> None:
-    """Report who is out, by which rule (spec AGR-10)."""
-    accepted = turn.state.settle.accepted if turn.state.settle else {}
-    for peer in sorted(set(turn.state.roster) - set(outcome.roster)):
-        kind = "ban" if peer in outcome.bans else "remove"
-        chain = accepted.get(GuiltyClass("ban" if kind == "ban" else "guilty", peer))
-        if chain is not None and isinstance(chain.object, Evidence):
-            tell_expelled(turn, peer, kind, chain.object)
-
-
-def too_few(turn: Turn) -> str | None:
-    """Say why the roster is too small to go on; None if it is not (spec AGR-18)."""
-    parameters, members = turn.config.parameters, len(turn.state.roster)
-    gone = turn.config.peers - members
+def too_few(config: Config, roster: tuple[int, ...]) -> str | None:
+    """Say why a roster is too small to go on; None if it is not (spec AGR-18)."""
+    parameters, members = config.parameters, len(roster)
+    gone = config.peers - members
     if gone > parameters.f_max:
         return f"{gone} peers are out, more than f_max = {parameters.f_max}: an honest majority is in doubt"
     if members < 3:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from btard.statemachine.adoption import receive_explanation
 from btard.statemachine.config import quorum
 from btard.statemachine.delivery import fetch_bulk, phase_body
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.evidence import opening_fails, signature_holds
 from btard.statemachine.form import malformed
+from btard.statemachine.halting import ask, receive_poll
 from btard.statemachine.messages import (
     Body,
     Chain,
@@ -21,6 +23,7 @@ from btard.statemachine.messages import (
     Message,
     Need,
     NoVerdict,
+    Poll,
     Publish,
     Pull,
     Vote,
@@ -38,7 +41,7 @@ from btard.statemachine.pulls import (
     serve_pull,
 )
 from btard.statemachine.settle import note_evidence, receive_chain
-from btard.statemachine.table import Phase
+from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
 
 MAX_DEFERRED_CHAINS = 64
@@ -51,10 +54,18 @@ MAX_DEFERRED_OWN = 2
 def receive(turn: Turn, sender: int, frame: Frame) -> None:
     """Judge a frame and act on it; exactly one verdict comes of each (spec MSG-8)."""
     match frame:
+        case Pull() | Chain() | Envelope() if sender not in turn.state.roster:
+            judgement = Judgement(Verdict.IGNORE, "its sender is no member: it may only ask", "NET-3")
         case Pull():
             judgement = serve_pull(turn, sender, frame)
+        case Poll():
+            judgement = receive_poll(turn, sender, frame)
         case Chain() | Envelope() if _epoch_of(frame) == turn.state.epoch + 1:
+            if turn.state.phase in (*STEP_PHASES, Phase.DONE):
+                ask(turn, sender)  # it did not wait for this peer to freeze
             judgement = _defer(turn, sender, frame)
+        case Chain() if frame.epoch < turn.state.epoch:
+            judgement = receive_explanation(turn, frame)
         case Chain():
             judgement = receive_chain(turn, frame)
         case Envelope():
@@ -143,7 +154,10 @@ def position_of(body: Body) -> int | None:
 def _file(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Judgement:
     state, position = turn.state, position_of(message.body)
     if position is not None:
-        if state.phase in (Phase.SETTLE, Phase.RATIFY):
+        if state.phase in (Phase.SETTLE, Phase.RATIFY, Phase.HALTED):
+            if isinstance(message.body, Late) and state.phase is Phase.SETTLE:
+                turn.set(slots=state.slots.insert(message.slot, envelope))
+                return Judgement(Verdict.ACCEPT, "counted by the brake", "AGR-24")
             return Judgement(Verdict.IGNORE, "the epoch is frozen", "AGR-11")
         if position > state.position + 1:
             return Judgement(Verdict.IGNORE, "no honest peer is that far", "AGR-4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from btard.statemachine import effects as fx
+from btard.statemachine.catching_up import certified_while_halted
 from btard.statemachine.config import faults
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.evidence import (
@@ -15,6 +16,7 @@ from btard.statemachine.evidence import (
     rule_broken,
     signature_holds,
 )
+from btard.statemachine.halting import halt
 from btard.statemachine.messages import (
     Accuse,
     Certificate,
@@ -49,11 +51,7 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
         return
     for evidence in found:
         if evidence.subject == turn.me:
-            rule, what = rule_broken(evidence)
-            turn.stop(
-                f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check "
-                "its memory, disk and torch build, and whether a second process uses its key"
-            )
+            _note_against_me(turn, evidence)
             return
     if turn.state.phase in _RUNNING:
         _freeze(turn)
@@ -69,6 +67,20 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
             turn.set(evidence=turn.state.evidence.insert(evidence.subject, evidence))
 
 
+def _note_against_me(turn: Turn, evidence: Evidence) -> None:
+    """Stop for a proof; where the others only missed this peer, it may yet be one of them (spec AGR-18)."""
+    rule, what = rule_broken(evidence)
+    if evidence.kind in BANNING:
+        turn.stop(
+            f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check "
+            "its memory, disk and torch build, and whether a second process uses its key"
+        )
+    elif "finished" not in turn.at.asked:
+        if evidence.subject not in turn.state.evidence:
+            turn.set(evidence=turn.state.evidence.insert(evidence.subject, evidence))
+        halt(turn, f"the others say of this peer that {what} ({rule}); check its links and its load")
+
+
 def _ban_former_member(turn: Turn, evidence: Evidence) -> None:
     """Ban the key of a former member that votes convict: it has no part in any agreement (spec VER-19)."""
     state, subject = turn.state, evidence.subject
@@ -79,15 +91,20 @@ def _ban_former_member(turn: Turn, evidence: Evidence) -> None:
     tell_expelled(turn, subject, "ban", evidence)
 
 
-def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence) -> None:
-    """Report who is out by which rule, in which step, and whether its wrong contribution was applied."""
+def tell_expelled(turn: Turn, peer: int, kind: str, evidence: Evidence, epoch: int | None = None) -> None:
+    """Report who is out by which rule, in which step, and whether its wrong contribution was applied.
+
+    ``epoch`` is the one that it lost its place in, where that is not the present one.
+    """
     rule, reason = rule_broken(evidence)
     claim = claim_of(evidence.envelopes[0])
     accusation = evidence.envelopes[0].message
-    step, applied, epoch = turn.at.number, 0, turn.state.epoch
+    step, applied = turn.at.number, 0
+    former = epoch is None and peer not in turn.state.roster
+    epoch = turn.state.epoch if epoch is None else epoch
     if claim is not None and accusation is not None:
         step = getattr(accusation.body, "step", step)
-        epoch = epoch if peer in turn.state.roster else accusation.epoch
+        epoch = accusation.epoch if former else epoch
         if rule in ("VER-1", "VER-18"):  # of the step before, which was certified and so applied
             applied = min(step - 1, turn.config.parameters.steps)
     turn.emit(fx.Expelled(peer, step, rule, kind, reason, applied, epoch, evidence))
@@ -144,30 +161,38 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
         return Judgement(Verdict.IGNORE, "stopped")
     if reason := _invalid(turn, chain):
         return Judgement(Verdict.REJECT, reason, "AGR-13")
-    if isinstance(chain.klass, CommitClass):
-        if state.phase in _RUNNING:
-            if chain.klass.step < state.at.number:
-                return Judgement(Verdict.IGNORE, "certified here as well")
+    if isinstance(chain.klass, CommitClass) and isinstance(chain.object, Certificate):
+        if chain.klass.step < state.following:
+            return Judgement(Verdict.IGNORE, "certified here as well")
+        if certified_while_halted(turn, chain.klass, chain.object):
+            return Judgement(Verdict.ACCEPT, "the step is certified")
+        if state.phase is not Phase.SETTLE or not _in_time(turn, chain):
             turn.set(waiting=state.waiting.insert(chain.klass, chain))
-            return Judgement(Verdict.DEFER, "until there is evidence")
+            return Judgement(Verdict.DEFER, "until there is evidence, or a record that rests on it")
     elif isinstance(chain.object, Evidence):
         if state.phase in _RUNNING:
             note_evidence(turn, chain.object, chain=chain)
             return Judgement(Verdict.ACCEPT, "froze on it")
         note_evidence(turn, chain.object)
-    settle = state.settle if state.phase is Phase.SETTLE else None
-    over = settle is None or settle.rounds > faults(len(state.roster))
-    if settle is None or over or len(chain.signatures) <= settle.rounds:
+    if turn.state.phase is not Phase.SETTLE or not _in_time(turn, chain):
         return Judgement(Verdict.IGNORE, "too late for this epoch", "AGR-13")
     _accept(turn, chain.klass, chain)
     return Judgement(Verdict.ACCEPT, "accepted")
+
+
+def _in_time(turn: Turn, chain: Chain) -> bool:
+    """Whether a chain carries a signature for each round that is over here, and one more (spec AGR-13)."""
+    settle = turn.state.settle
+    over = settle is None or settle.rounds > faults(len(turn.state.roster))
+    return settle is not None and not over and len(chain.signatures) > settle.rounds
 
 
 def _invalid(turn: Turn, chain: Chain) -> str | None:
     """Say what is wrong with a chain; None if nothing is (spec AGR-13)."""
     config, state = turn.config, turn.state
     members = [member for member, _ in chain.signatures]
-    if not members or len(set(members)) != len(members) or not set(members) <= set(state.roster):
+    # An answer to a poll carries the object alone, which is as good as having come by it here (spec AGR-20).
+    if len(set(members)) != len(members) or not set(members) <= set(state.roster):
         return "not signed by distinct members"
     content = class_content(config.run, chain.epoch, chain.klass)
     if not all(config.verify(config.keys[member], content, signed) for member, signed in chain.signatures):

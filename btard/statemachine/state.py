@@ -20,6 +20,7 @@ from btard.statemachine.messages import (
     Epoch,
     Evidence,
     Frame,
+    Poll,
     SlotKey,
 )
 from btard.statemachine.randomness import Secrets
@@ -58,6 +59,35 @@ class Alarm:
 
     step: int
     norm: float  # the median of them
+
+
+@frozen
+class Before:
+    """What a certified step replaced, in case that the others go on without that step (spec AGR-22)."""
+
+    last: Record | None
+    certificate: tuple[CommitClass, Certificate] | None
+    alarms: HashTrieMap[int, Alarm]
+    drifts: HashTrieMap[int, int]
+    said_late: tuple[tuple[int, frozenset[tuple[int, int]]], ...]
+
+
+@frozen
+class Passage:
+    """How an epoch ended: what brings whoever missed it into the next one (spec AGR-20)."""
+
+    records: tuple[Envelope, ...]  # equal EPOCH records of enough members
+    certificate: Chain | None  # of the epoch's last certified step
+    guilty: tuple[Chain, ...]  # against those whom the record leaves out, as far as it is here
+
+
+@frozen
+class Halt:
+    """Why the peer is halted; ``held``: whom the brake keeps until the operator gives them up (spec AGR-24)."""
+
+    reason: str
+    held: frozenset[int] = frozenset()
+    asked: int = 0  # polls since
 
 
 @frozen
@@ -125,6 +155,13 @@ class State:
     evidence: HashTrieMap[int, Evidence] = field(factory=HashTrieMap)  # found while settling
     settle: Settle | None = None
     outcome: Epoch | None = None
+    halted: Halt | None = None
+    polls: HashTrieMap[int, Poll] = field(factory=HashTrieMap)  # of the epoch's halted members, each one's last
+    answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
+    passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
+    before: Before | None = None  # the epoch's latest certified step
+    given_up: frozenset[int] = frozenset()  # members that the operator would go on without (spec AGR-24)
+    unexplained: frozenset[int] = frozenset()  # former members, until it is here why
 
     @property
     def roster(self) -> tuple[int, ...]:
@@ -135,6 +172,16 @@ class State:
     def election_value(self) -> Digest:
         """Election value of the last certified step; zeros before there is one."""
         return self.last.certified_value if self.last else NOTHING
+
+    @property
+    def following(self) -> int:
+        """Number of the step after the last certified one."""
+        return self.last.certified + 1 if self.last else 0
+
+    @property
+    def view(self) -> Digest:
+        """View that the epoch's last certified step rests on, else the epoch's opening (spec AGR-14)."""
+        return self.certificate[0].prev if self.certificate else self.opening
 
     @property
     def position(self) -> int:

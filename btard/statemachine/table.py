@@ -19,7 +19,8 @@ class Phase(IntEnum):
     SETTLE = 5
     RATIFY = 6
     DONE = 7
-    STOPPED = 8
+    HALTED = 8
+    STOPPED = 9
 
 
 class Trigger(StrEnum):
@@ -30,12 +31,15 @@ class Trigger(StrEnum):
     LAST_CERTIFICATE = "certificate of the last step"
     EVIDENCE = "evidence against a member"
     OUTCOME = "all rounds over and the outcome's step applied"
-    QUORUM = "own outcome signed by a quorum"
-    QUORUM_AFTER_LAST = "own outcome signed by a quorum, after the last step"
+    RECORD = "a record that enough members signed"
+    RECORD_AFTER_LAST = "a record that enough members signed, after the last step"
+    HALT = "cannot go on in time"
+    RESUME = "its operator says so"
     STOP = "cannot go on safely"
 
 
 STEP_PHASES = (Phase.COMMIT, Phase.REDUCE, Phase.REVEAL, Phase.VALIDATE, Phase.ACCUSE)
+_PRESENT = tuple(phase for phase in Phase if phase is not Phase.STOPPED)
 
 TRANSITIONS: frozenset[tuple[Phase, Trigger, Phase]] = frozenset(
     {
@@ -47,11 +51,11 @@ TRANSITIONS: frozenset[tuple[Phase, Trigger, Phase]] = frozenset(
         (Phase.ACCUSE, Trigger.LAST_CERTIFICATE, Phase.DONE),
         *((phase, Trigger.EVIDENCE, Phase.SETTLE) for phase in (*STEP_PHASES, Phase.DONE)),
         (Phase.SETTLE, Trigger.OUTCOME, Phase.RATIFY),
-        (Phase.RATIFY, Trigger.QUORUM, Phase.COMMIT),
-        (Phase.RATIFY, Trigger.QUORUM_AFTER_LAST, Phase.DONE),
-        *(
-            (phase, Trigger.STOP, Phase.STOPPED)
-            for phase in (*STEP_PHASES, Phase.SETTLE, Phase.RATIFY, Phase.DONE)
-        ),
+        *((phase, Trigger.RECORD, Phase.COMMIT) for phase in _PRESENT),
+        *((phase, Trigger.RECORD_AFTER_LAST, Phase.DONE) for phase in _PRESENT),
+        *((phase, Trigger.HALT, Phase.HALTED) for phase in _PRESENT if phase is not Phase.HALTED),
+        (Phase.HALTED, Trigger.LAST_CERTIFICATE, Phase.DONE),
+        (Phase.HALTED, Trigger.RESUME, Phase.RATIFY),
+        *((phase, Trigger.STOP, Phase.STOPPED) for phase in _PRESENT),
     }
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from btard.statemachine.events import Event, Fired, Held, Received, Start
-from btard.statemachine.messages import Accuse, Certificate, Chain, Envelope, GuiltyClass, Pull
+from btard.statemachine.messages import Accuse, Certificate, Chain, Envelope, Frame, GuiltyClass, Poll, Pull
+from btard.statemachine.table import Phase
 from fuzz.search.model import Action, Model, Violation, World
 
 
@@ -74,8 +75,10 @@ def _event(event: Event) -> str:
     return type(event).__name__
 
 
-def _frame(frame: Envelope | Chain | Pull) -> str:
+def _frame(frame: Frame) -> str:
     match frame:
+        case Poll():
+            return f"poll of epoch {frame.epoch}, before step {frame.next_step}, {Phase(frame.phase).name}"
         case Pull():
             return f"pull of step {frame.step}, phase {frame.phase}"
         case Chain():

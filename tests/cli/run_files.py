@@ -39,7 +39,7 @@ def example(peers: int = 4) -> RunFile:
         name="example",
         seed=digest("test seed"),
         task=TaskSection("digits", {"batch_size": 16}, digest("test model"), digest("test data")),
-        parameters=Parameters(200, 1000, 0.3, 1, (peers - 2) // 2, math.inf, 1e-6, 4.0, 20),
+        parameters=Parameters(200, 1000, 0.3, 1, (peers - 2) // 2, math.inf, 1e-6, 4.0, (peers - 2) // 2, 20),
         timing=Timing.derive(**dict.fromkeys(DELAYS, 1000)),
         evaluate_every=10,
         numerics="exact",
@@ -76,15 +76,17 @@ def peer_lists(draw: st.DrawFn, size: int) -> tuple[PeerEntry, ...]:
 @st.composite
 def parameters(draw: st.DrawFn, peers: int) -> Parameters:
     validators = draw(st.integers(0, peers // 3))
+    f_max = draw(st.integers(0, (peers - validators - 1) // 2))
     return Parameters(
         steps=draw(st.integers(1, 2**32 - 1)),
         dimension=draw(st.integers(peers, 2**32 - 1)),
         tau=draw(st.floats(min_value=0, exclude_min=True)),
         validators=validators,
-        f_max=draw(st.integers(0, (peers - validators - 1) // 2)),
+        f_max=f_max,
         gradient_clip=draw(st.floats(min_value=0, exclude_min=True)),
         gradient_rtol=draw(st.floats(0, 0.1)),
         alarm_factor=draw(st.floats(1, 1e300)),
+        late_brake=draw(st.integers(0, f_max)),
         window=(window := draw(st.integers(1, 10**6))),
         late_limit=draw(st.integers(0, window)),
     )

@@ -63,6 +63,7 @@ def run_file(task: Task, peers: int, steps: int, seed: int = 0, **parameters: An
             "gradient_clip": math.inf,
             "gradient_rtol": 1e-6,
             "alarm_factor": 4.0,
+            "late_brake": (peers - validators - 1) // 2,
             "window": 20,
             **parameters,
         }

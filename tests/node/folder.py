@@ -44,6 +44,7 @@ def digits_run(endpoints: Sequence[tuple[str, str]], steps: int) -> RunFile:
             gradient_clip=math.inf,
             gradient_rtol=1e-6,
             alarm_factor=4.0,
+            late_brake=(peers - 2) // 2,
             window=20,
         ),
         timing=TIMING,

@@ -27,6 +27,8 @@ VALUES: dict[str, Any] = {
     "names": ["alice", "bob", "carol", "dave"],
     "pid": 1,
     "stage": "running",
+    "halted": None,
+    "held": [],
     "reason": None,
     "step": 12,
     "closing_step": 0,

@@ -3,7 +3,7 @@
 import ast
 import itertools
 from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from btard.statemachine import compute as cp
 from btard.statemachine import effects as fx
 from btard.statemachine.events import Computed, Event, Fired, Received, Start
-from btard.statemachine.messages import PHASE_BODIES, Chain, Enter, Envelope, PhaseBody, Pull
+from btard.statemachine.halting import halt
+from btard.statemachine.messages import PHASE_BODIES, Chain, Enter, Envelope, PhaseBody, Poll, Pull
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, TRANSITIONS, Phase, Trigger
 from btard.statemachine.turn import ProtocolBug, Turn
@@ -84,19 +85,28 @@ def test_runs_make_all_listed_moves_and_no_other() -> None:
     end.run(lambda: all(state.epoch == 1 and state.phase is Phase.DONE for state in end.states[:3]))
     worlds = [end, *(play(phase, 2) for phase in STEP_PHASES)]
     made = {move for world in worlds for peer in range(3) for move in walked(world, peer)}
-    assert made == {(start, end) for start, trigger, end in TRANSITIONS if trigger is not Trigger.STOP}
+    normal = [
+        (start, end) for start, trigger, end in TRANSITIONS if trigger not in (Trigger.STOP, Trigger.HALT)
+    ]
+    usual = (*STEP_PHASES, Phase.SETTLE, Phase.RATIFY, Phase.DONE)
+    assert made <= {(start, end) for start, end in normal if {start, end} <= set(usual)}
+    assert {(phase, Phase.SETTLE) for phase in (*STEP_PHASES, Phase.DONE)} <= made
+    assert {(Phase.RATIFY, Phase.COMMIT), (Phase.RATIFY, Phase.DONE), (Phase.ACCUSE, Phase.DONE)} <= made
 
 
 @pytest.mark.shows("STP-1", "AGR-18")
 @pytest.mark.parametrize("phase", STEP_PHASES)
-def test_a_phase_without_end_stops_a_peer_in_every_phase(phase: Phase) -> None:
+def test_a_phase_without_end_halts_a_peer_in_every_phase(phase: Phase) -> None:
     world = play(Phase.ACCUSE, 2)
     state = world.first(0, phase, 2)
-    stopped, effects = tried(world, 0, Fired(("watch", 0, 2, int(phase))), state)
-    assert stopped.phase is Phase.STOPPED
-    reasons = [effect.reason for effect in effects if isinstance(effect, fx.Stopped)]
+    halted, effects = tried(world, 0, Fired(("watch", 0, 2, int(phase))), state)
+    assert halted.phase is Phase.HALTED
+    reasons = [effect.reason for effect in effects if isinstance(effect, fx.Halted)]
     assert len(reasons) == 1
-    assert "larger delta" in reasons[0]
+    assert f"{phase.name} lasts longer" in reasons[0]
+    assert [effect.frame for effect in effects if isinstance(effect, fx.Send)] == [
+        Poll(0, 2, int(Phase.HALTED))
+    ]
 
 
 # -- every state against every event --------------------------------------------------------------------
@@ -145,9 +155,9 @@ def home(event: Computed | Fired) -> tuple[int, int, Phase] | None:
 
 def frozen_or_noted(before: State, after: State) -> bool:
     """Whether nothing changed, or evidence was found: it is kept, freezes the epoch, or stops the culprit."""
-    if after.phase in (Phase.SETTLE, Phase.STOPPED) and before.phase is not after.phase:
+    if after.phase in (Phase.SETTLE, Phase.HALTED, Phase.STOPPED) and before.phase is not after.phase:
         return True
-    return evolve(after, evidence=before.evidence) == before
+    return evolve(after, evidence=before.evidence, pulled=before.pulled) == before
 
 
 @pytest.mark.refuses("STP-1", "MSG-8")
@@ -174,15 +184,17 @@ def test_events_of_another_place_leave_the_state_unchanged(
 
 
 @pytest.mark.refuses("AGR-18")
-def test_a_stopped_peer_does_and_says_nothing_more() -> None:
+@pytest.mark.parametrize("phase", [Phase.HALTED, Phase.STOPPED])
+def test_a_halted_or_stopped_peer_does_and_says_nothing_more(phase: Phase) -> None:
     world = play(Phase.REVEAL, 2)
-    running = world.first(0, Phase.REDUCE, 2)
-    stopped, _ = tried(world, 0, Fired(("watch", 0, 2, 1)), running)
+    turn = Turn(world.configs[0], world.first(0, Phase.REDUCE, 2))
+    (turn.stop if phase is Phase.STOPPED else partial(halt, turn))("a test")
+    stopped = turn.state
+    assert stopped.phase is phase
     for event in events_of(world, 0):
         _, effects = tried(world, 0, event, stopped)
         assert not [effect for effect in effects if isinstance(effect, fx.Persist | fx.Compute | fx.Certified)]
         sent = [effect.frame for effect in effects if isinstance(effect, fx.Send)]
-        assert not [frame for frame in sent if isinstance(frame, Envelope) and frame.author == 0]
         assert not [frame for frame in sent if isinstance(frame, Chain)]
 
 

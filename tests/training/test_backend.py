@@ -40,6 +40,7 @@ def parameters(**changes: Any) -> Parameters:
         gradient_clip=math.inf,
         gradient_rtol=1e-6,
         alarm_factor=4.0,
+        late_brake=1,
         window=20,
     )
     return evolve(base, **changes)

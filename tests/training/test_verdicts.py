@@ -33,6 +33,7 @@ def backend(gradient_rtol: float = 1e-3, gradient_clip: float = math.inf) -> Bac
         gradient_clip=gradient_clip,
         gradient_rtol=gradient_rtol,
         alarm_factor=4.0,
+        late_brake=1,
         window=5,
     )
     return Backend(task, params, evaluate_every=1)

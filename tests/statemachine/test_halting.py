@@ -1,0 +1,154 @@
+"""Partitions, outages and the brake: who cannot go on in time halts, asks, and comes back."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btard.statemachine import effects as fx
+from btard.statemachine.events import Resume
+from btard.statemachine.messages import Envelope, Epoch
+from btard.statemachine.table import Phase
+from fuzz.world import Tamper, World, configs, parameters
+from tests.statemachine.test_bans import expelled
+
+Cut = Callable[[int, int, int], bool]
+STEPS = 3
+
+
+def between(start: int, end: int, *groups: Iterable[int]) -> Cut:
+    """Cut all links between groups for a time; whoever is in no group is alone."""
+    side = {peer: number for number, group in enumerate(groups) for peer in group}
+
+    def cut(now: int, one: int, other: int) -> bool:
+        return start <= now < end and side.get(one, -1 - one) != side.get(other, -1 - other)
+
+    return cut
+
+
+def world_with(
+    peers: int, cut: Cut, seed: int = 1, tamper: dict[int, Tamper] | None = None, **changes: int
+) -> World:
+    steps = changes.pop("steps", STEPS)
+    return World(configs(peers, parameters(peers, steps, **changes)), seed, cut=cut, tamper=tamper or {})
+
+
+def one_history(world: World, peers: Iterable[int]) -> None:
+    """Check that no two peers signed or entered different things, and that the certified steps are the same."""
+    records: dict[tuple[int, int], set[bytes]] = {}
+    for effect in world.of(fx.Persist):
+        message = effect.envelope.message if isinstance(effect, fx.Persist) else None
+        if message is not None:
+            records.setdefault((message.author, hash(message.slot)), set()).add(effect.envelope.hash)  # type: ignore[union-attr]
+    assert all(len(hashes) == 1 for hashes in records.values())
+    states = [world.states[peer] for peer in peers]
+    longest = max((state.rosters for state in states), key=len)
+    assert all(state.rosters == longest[: len(state.rosters)] for state in states)
+    finished = [state for state in states if state.phase is Phase.DONE]
+    assert len({state.model_digest for state in finished}) <= 1
+
+
+def reasons(world: World, peer: int) -> list[str]:
+    return [effect.reason for effect in world.of(fx.Stopped, peer) if isinstance(effect, fx.Stopped)]
+
+
+def halts(world: World) -> dict[int, str]:
+    """Return why each peer halted last."""
+    return {who: effect.reason for _, who, effect in world.effects if isinstance(effect, fx.Halted)}
+
+
+def finish(world: World, peers: Iterable[int]) -> None:
+    peers = list(peers)
+    world.run(lambda: world.over(peers))
+    one_history(world, peers)
+
+
+@pytest.mark.shows("AGR-19", "AGR-23")
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000), peers=st.sampled_from([4, 5, 8]))
+def test_after_a_total_outage_everybody_goes_on(seed: int, start: int, peers: int) -> None:
+    world = world_with(peers, between(start, start + 15_000), seed)
+    finish(world, range(peers))
+    for state in world.states:
+        assert state.phase is Phase.DONE
+        assert state.roster == tuple(range(peers))
+
+
+@pytest.mark.shows("AGR-19", "AGR-23")
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
+def test_two_halves_wait_for_each_other(seed: int, start: int) -> None:
+    world = world_with(8, between(start, start + 15_000, range(4), range(4, 8)), seed)
+    finish(world, range(8))
+    assert world.states[0].roster == tuple(range(8))
+    assert not world.of(fx.Expelled)
+
+
+@pytest.mark.shows("AGR-15", "AGR-20")
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
+def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> None:
+    world = world_with(8, between(start, start + 4_000, range(5), range(5, 8)), seed, steps=12)
+    finish(world, range(8))
+    for peer in range(5):
+        assert world.states[peer].phase is Phase.DONE
+        assert world.states[peer].roster == tuple(range(5))
+    for peer in (5, 6, 7):
+        assert len(reasons(world, peer)) == 1
+        assert "without this peer: it is removed, not banned" in reasons(world, peer)[0]
+        assert "STP-3" in reasons(world, peer)[0]
+
+
+@pytest.mark.shows("AGR-24", "AGR-23")
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
+def test_the_brake_keeps_everybody(seed: int, start: int) -> None:
+    """Who alone was missed where the links broke can be lost; never more than the brake allows."""
+    world = world_with(8, between(start, start + 15_000, range(5), range(5, 8)), seed, late_brake=1)
+    finish(world, range(8))
+    roster = world.states[0].roster
+    assert set(range(5)) <= set(roster)
+    assert len(roster) >= 7
+    assert all(world.states[peer].phase is Phase.DONE for peer in roster)
+
+
+@pytest.mark.refuses("AGR-24")
+@pytest.mark.parametrize("seed", range(2))
+def test_a_braked_majority_goes_on_when_its_operators_say_so(seed: int) -> None:
+    world = world_with(8, between(500, 10**9, range(5), range(5, 8)), seed, late_brake=1)
+    world.run(lambda: all(world.states[peer].halted is not None for peer in range(8)))
+    braked = {peer for peer, state in enumerate(world.states) if state.halted and state.halted.held}
+    assert braked == set(range(5))
+    assert all("btard resume" in halts(world)[peer] for peer in braked)
+    for peer in range(8):
+        world.schedule(peer * 1000, peer, Resume())
+    finish(world, range(5))
+    assert [world.states[peer].roster for peer in range(5)] == [tuple(range(5))] * 5
+    assert set(expelled(world)) == {(peer, "STP-3", "remove") for peer in (5, 6, 7)}
+
+
+@pytest.mark.shows("AGR-21", "AGR-22")
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 2**32),
+    peers=st.sampled_from([4, 5, 6]),
+    start=st.integers(0, 3000),
+    lasts=st.integers(0, 900),
+)
+def test_short_cuts_cost_nobody_a_second_message(seed: int, peers: int, start: int, lasts: int) -> None:
+    """Whatever they cost, there is one history, and whoever is in it finishes."""
+    world = world_with(peers, between(start, start + lasts, range(1, peers)), seed)
+    finish(world, range(peers))
+    done = [state for state in world.states if state.phase is Phase.DONE]
+    assert len(done) >= peers - 1
+
+
+def epochs_signed(world: World, peer: int) -> list[Epoch]:
+    found = []
+    for effect in world.of(fx.Persist, peer):
+        envelope = effect.envelope if isinstance(effect, fx.Persist) else None
+        message = envelope.message if isinstance(envelope, Envelope) else None
+        if message is not None and isinstance(message.body, Epoch):
+            found.append(message.body)
+    return found
