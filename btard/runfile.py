@@ -51,29 +51,29 @@ class RunFileError(BtardError):
 
 def load(path: Path) -> RunFile:
     """Return the genesis that a run file holds; raise RunFileError with all its problems (spec GEN-1)."""
+    return _genesis(path, parse(path))
+
+
+def loads(data: bytes, source: Path) -> RunFile:
+    """Return the genesis that a run file's bytes hold; raise RunFileError, naming their source (spec GEN-1)."""
+    return _genesis(source, _parsed(source, data))
+
+
+def _genesis(path: Path, values: Mapping[str, object]) -> RunFile:
     problems: list[str] = []
-    run = _read_run(Table("", parse(path), problems))
+    run = _read_run(Table("", values, problems))
     if problems or run is None:
         raise RunFileError(path, problems)
-    return run
-
-
-def loads(text: str, source: Path) -> RunFile:
-    """Return the genesis that the text of a run file holds; raise RunFileError, naming its source (spec GEN-1)."""
-    problems: list[str] = []
-    try:
-        run = _read_run(Table("", tomllib.loads(text), problems))
-    except tomllib.TOMLDecodeError as error:
-        raise RunFileError(source, [_one_line(error)]) from error
-    if problems or run is None:
-        raise RunFileError(source, problems)
     return run
 
 
 def parse(path: Path) -> Mapping[str, object]:
     """Return a file's TOML; its size and form bound the time and memory that this takes."""
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        return _parsed(path, file.read(MAX_BYTES + 1))
+
+
+def _parsed(path: Path, data: bytes) -> Mapping[str, object]:
     if len(data) > MAX_BYTES:
         raise RunFileError(path, [f"is larger than {MAX_BYTES} bytes, so it is no run file"])
     try:

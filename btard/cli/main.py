@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from btard.cli import check, demo, init, keygen, measure, peer, resume, status
+from btard.cli import check, demo, init, keygen, ledger, measure, peer, resume, status, why
 from btard.errors import BtardError
 
 FAILED = 1
@@ -24,6 +24,7 @@ To see it: btard demo. To run it among your own machines:
   3. each peer:   btard check --run run.toml --key alice.key
   4. each peer:   btard peer --run run.toml --key alice.key --out alice
   and meanwhile:  btard status --out alice
+  who is out:     btard ledger alice, and for one of them: btard why dave alice
 """
 _EPILOG = """\
 Every option can also be set by a variable: BTARD_DELTA_MS=50 for --delta-ms 50.
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (keygen, measure, init, check, peer, status, resume, demo):
+    for module in (keygen, measure, init, check, peer, status, resume, ledger, why, demo):
         module.add(commands)
     return root
 

@@ -66,8 +66,8 @@ def open_book(folder: Path) -> Book:
     """Open a peer's ledger. Raises LedgerError where there is none, or it is damaged (spec OPS-15)."""
     ledger = Ledger.open(folder)
     try:
-        genesis = loads(ledger.meta(b"genesis").decode(), folder / FILE)
-    except (RunFileError, UnicodeDecodeError) as error:
+        genesis = loads(ledger.meta(b"genesis"), folder / FILE)
+    except RunFileError as error:
         raise LedgerError(f"the ledger in {folder} holds no run file that this btard reads: {error}") from error
     if genesis.run_id != ledger.meta(b"run"):
         raise LedgerError(f"the ledger in {folder} holds the run file of another run than its own")

@@ -22,7 +22,7 @@ class NotHereError(Exception):
 
 
 class Transcript:
-    """The signed messages of a judgement, by epoch, step, kind and author; those with a false signature count not."""
+    """The signed messages of a judgement, by what they are; a false signature makes one count for nothing."""
 
     def __init__(self, book: Book, judgement: Judgement) -> None:
         self.book = book

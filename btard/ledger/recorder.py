@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from btard.ledger.entry import Entry, Judgement, objects_of, target_step
+from btard.ledger.entry import Entry, Judgement, target_step
 from btard.ledger.file import Ledger, LedgerError
 from btard.ledger.proof import canonical, fits, is_report, order, shown, signed_in
 from btard.statemachine import effects as fx
@@ -144,8 +144,8 @@ class Recorder:
         for old in [old for old in self._certified if old < step - 1]:
             del self._certified[old]
 
-    def judgement(self, state: State, request: Judge) -> Judgement:
-        """Return what a judge is about to compute from, without the model."""
+    def judgement(self, state: State, request: Judge, objects: tuple[Digest, ...]) -> Judgement:
+        """Return what a judge is about to compute from, without the model; ``objects`` are here."""
         target = target_step(request)
         envelopes = self._openings((request.step if target is None else target) - 1)
         if target is not None:
@@ -153,7 +153,7 @@ class Recorder:
         if not isinstance(request.check, GradientCheck):
             envelopes += _messages(state, request.epoch, request.step, STEP_PHASES[: Phase.ACCUSE])
         unique = {(env.author, env.hash): env for env in envelopes}
-        return Judgement(request, tuple(unique.values()), objects_of(request), None)
+        return Judgement(request, tuple(unique.values()), objects, None)
 
     def judged(self, judgement: Judgement, model: Digest | None) -> None:
         """Keep what a judge computed from."""

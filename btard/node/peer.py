@@ -281,11 +281,12 @@ class Peer:
 
     def _keep_judgement(self, request: Judge) -> None:
         """Keep what a judge computes from, right after it has (spec OPS-12)."""
-        judgement = self.recorder.judgement(self.state, request)
-        held = [data for name in objects_of(request) if (data := self.backend.store.data(name)) is not None]
+        named = objects_of(request)  # a claim on one part needs that alone, and only that may be here
+        held = {name: data for name in named if (data := self.backend.store.data(name)) is not None}
+        judgement = self.recorder.judgement(self.state, request, tuple(held))
 
         def keep() -> Digest | None:
-            for data in held:
+            for data in held.values():
                 self.ledger.put_object(data)
             step = target_step(request)
             return None if step is None else self.ledger.put_object(self.backend.model_before(step))

@@ -50,7 +50,9 @@ def key(number: int) -> KeyPair:
     return KeyPair(digest("test sign", name), z85.encode(digest("test curve", name)))
 
 
-def run_file(task: Task, peers: int, steps: int, seed: int = 0, **parameters: Any) -> RunFile:
+def run_file(
+    task: Task, peers: int, steps: int, seed: int = 0, name: str = "toy", **parameters: Any
+) -> RunFile:
     """The genesis of a small run of `task`; `parameters` are those that shall not have their defaults."""
     validators = parameters.get("validators", 1)
     values = Parameters(
@@ -71,7 +73,7 @@ def run_file(task: Task, peers: int, steps: int, seed: int = 0, **parameters: An
     run = RunFile(
         name="test",
         seed=digest("test run", seed.to_bytes(8, "little")),
-        task=TaskSection("toy", {}, task.model_digest(), task.data_digest()),
+        task=TaskSection(name, {}, task.model_digest(), task.data_digest()),
         parameters=values,
         timing=TIMING,
         evaluate_every=5,
@@ -158,6 +160,9 @@ class Cluster:
     parameters: Mapping[str, Any] = field(factory=dict)
     latency: tuple[float, float] = (0.001, 0.01)  # seconds
     compute_time: float = 0.001
+    folder: Path | None = None  # where each peer's ledger is to lie, in a folder of its own
+    task_name: str = "toy"
+    task_base: Path = Path()
     genesis: RunFile = field(init=False)
     network: MemoryNetwork = field(init=False)
     tasks: list[Task] = field(factory=list)
@@ -167,14 +172,18 @@ class Cluster:
 
     def __attrs_post_init__(self) -> None:
         torch.set_num_threads(1)
-        self.genesis = run_file(self.make_task(), self.peers, self.steps, self.seed, **self.parameters)
+        task, named = self.make_task(), self.task_name
+        self.genesis = run_file(task, self.peers, self.steps, self.seed, named, **self.parameters)
         self.network = MemoryNetwork(self.seed, self.latency, compute_time=self.compute_time)
         for me in range(self.peers):
             self._add(me)
 
     def _add(self, me: int) -> None:
         task, log, attack = self.make_task(), Log(), self.attacks.get(me)
-        ledger = Ledger.create(None, self.genesis.run_id, dump(self.genesis), "")
+        folder = self.folder and self.folder / f"p{me}"
+        if folder is not None:
+            folder.mkdir()
+        ledger = Ledger.create(folder, self.genesis.run_id, dump(self.genesis), str(self.task_base))
         options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
         peer = make_peer(self.genesis, me, key(me), task, None, None, ledger, log, options)
         entropy = random.Random(f"{self.seed} {me}")
