@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve
 
-from benchmarks.attackers import FIRST, LOSS_GOAL, Result, Trial, main, trials
+from benchmarks.attackers import FIRST, LOSS_GOAL, RESULTS, Result, Trial, main, trials
+from benchmarks.kept import Kept, Record, accuracy_at
 from btard.attacks.expected import CASES
 from btard.demo.events import Expulsion
 from btard.demo.outcome import Outcome
@@ -58,7 +60,7 @@ def out(peer: int, step: int = FIRST, rule: str = "VER-4", kind: str = "ban") ->
 def problems(attack: str, attackers: int, *expelled: Expulsion, **changes: Any) -> list[str]:
     trial = Trial(CASE[attack], attackers, 1)
     found = outcome(trial, expelled, **changes)
-    return list(Result(trial, found, outcome(trial, ())).problems())
+    return list(Result(trial, found, outcome(trial, ()).accuracies).problems())
 
 
 def cheats(attack: str, attackers: int) -> list[int]:
@@ -115,3 +117,35 @@ def test_an_unknown_attack_is_refused_with_the_list(capsys: pytest.CaptureFixtur
         main(["--attack", "sign_flop"])
     shown = capsys.readouterr().err
     assert "no attack begins with 'sign_flop'; there are sign_flip" in shown
+
+
+def test_what_was_kept_is_read_again_and_goes_on(tmp_path: Path) -> None:
+    kept = Kept.read(tmp_path / RESULTS)
+    record = Record("nan", 3, 2, row="nan ...", problems=("1 of 3 attackers kept their place",))
+    kept.add(record)
+    kept.add_curve(2, ((78, 0.96), (80, 0.97)))
+    again = Kept.read(tmp_path / RESULTS)
+    assert again.records == {record.key: record}
+    assert again.curves == {2: ((78, 0.96), (80, 0.97))}
+
+
+def test_runs_that_are_kept_are_not_run_again_and_their_problems_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Kept.read(tmp_path / RESULTS)
+    for trial in trials([CASE["nan"]], [1], all_forms=False):
+        kept.add(Record(*trial.key, row=f"row of {trial.title}", problems=()))
+    arguments = ["--attack", "nan", "--seeds", "1", "--out", str(tmp_path)]
+    assert main([*arguments, "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "row of nan-1-of-8-seed-1\nrow of nan-3-of-8-seed-1\n2 runs, 0 not as promised, 0 broke off" in shown
+    kept.add(Record("nan", 3, 1, row="row", problems=("honest peers ended with different states",)))
+    assert main([*arguments, "--resume"]) == 1
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
+def test_accuracy_without_attack_is_taken_after_as_many_steps() -> None:
+    curve = tuple((step, step / 100) for step in range(2, 101, 2))
+    assert accuracy_at(curve, 81) == pytest.approx((72 + 74 + 76 + 78 + 80) / 500)
+    assert accuracy_at(curve, 1) is None

@@ -12,10 +12,10 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Protocol, Self
 
 from attrs import define, field
 
@@ -65,9 +65,41 @@ class Signals:
             raise SystemExit(128 + self._caught)
 
 
+class Child(Protocol):
+    """A process that was started, as `subprocess.Popen` shows it; the leader of its own session."""
+
+    pid: int
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it writes."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit status when it has ended; raise subprocess.TimeoutExpired."""
+
+
+Spawn = Callable[[Sequence[str], IO[bytes], Mapping[str, str]], Child]
+"""Starts a command line, with a file for its standard error and an environment. Raises OSError."""
+
+
+def spawn(command: Sequence[str], errors: IO[bytes], environment: Mapping[str, str]) -> Child:
+    """Start a command line as a new program."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=dict(environment),
+        start_new_session=True,  # Ctrl-C at a terminal reaches this program alone
+    )
+
+
 @define(eq=False)
 class _Process:
-    popen: subprocess.Popen[bytes]
+    child: Child
     stdout: IO[bytes]
     partial: bytearray = field(factory=bytearray)
     told: bool = False  # whether its end has been
@@ -78,6 +110,7 @@ class Fleet:
     """Starts processes, hands out their output line by line, and ends all that are left when it is left."""
 
     environment: Mapping[str, str]
+    spawn: Spawn = spawn
     _processes: dict[int, _Process] = field(factory=dict)
     _selector: selectors.BaseSelector = field(factory=selectors.DefaultSelector)
 
@@ -96,18 +129,11 @@ class Fleet:
     def start(self, index: int, command: Sequence[str], log: Path) -> None:
         """Start process ``index``; its standard error goes to ``log``. Raises OSError."""
         with log.open("ab") as errors:
-            popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(self.environment),
-                start_new_session=True,  # Ctrl-C at a terminal reaches this program alone
-            )
-        assert popen.stdout is not None
-        self._processes[index] = _Process(popen, popen.stdout)
-        os.set_blocking(popen.stdout.fileno(), False)
-        self._selector.register(popen.stdout, selectors.EVENT_READ, index)
+            child = self.spawn(command, errors, self.environment)
+        assert child.stdout is not None
+        self._processes[index] = _Process(child, child.stdout)
+        os.set_blocking(child.stdout.fileno(), False)
+        self._selector.register(child.stdout, selectors.EVENT_READ, index)
 
     def read(self, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Yield (process, line) for what has come, waiting for at most so many seconds."""
@@ -137,24 +163,24 @@ class Fleet:
     def ended(self) -> Iterator[tuple[int, int]]:
         """Yield (process, exit status), once, for each that has ended and whose output has been read."""
         for index, process in self._processes.items():
-            if not process.told and process.stdout.closed and (status := process.popen.poll()) is not None:
+            if not process.told and process.stdout.closed and (status := process.child.poll()) is not None:
                 process.told = True
                 yield index, status
 
     def stop(self) -> None:
         """End all processes that are left: ask twice, then kill."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            left = [process.popen for process in self._processes.values() if process.popen.poll() is None]
-            for popen in left:
+            left = [process.child for process in self._processes.values() if process.child.poll() is None]
+            for child in left:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(popen.pid, number)
+                    os.killpg(child.pid, number)
             _await_end(left, None if number == signal.SIGKILL else time.monotonic() + GRACE_SECONDS)
         for process in self._processes.values():
             process.stdout.close()
         self._selector.close()
 
 
-def _await_end(left: Sequence[subprocess.Popen[bytes]], deadline: float | None) -> None:
-    for popen in left:
+def _await_end(left: Sequence[Child], deadline: float | None) -> None:
+    for child in left:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            popen.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            child.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))

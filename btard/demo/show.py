@@ -12,6 +12,7 @@ from typing import Protocol
 
 from btard.demo.outcome import Outcome, outcome_of, summary
 from btard.demo.plan import Plan, Variant
+from btard.demo.processes import Spawn, spawn
 from btard.demo.setup import MODEL, SUMMARY, TaskIdentity, identify_task, prepare_folder, prepare_run
 from btard.demo.state import RunState
 from btard.demo.supervise import STALL_SECONDS, Command, peer_command, supervise
@@ -73,13 +74,14 @@ def run_variant(
     watching: AbstractContextManager[Callable[[], None]],
     command: Command = peer_command,
     stall_seconds: float = STALL_SECONDS,
+    start: Spawn = spawn,
 ) -> Outcome:
     """Run one variant of a plan in a new folder, and return what came of it; raises what `give` raises."""
     # the addresses stay reserved until the peers have ended
     with free_endpoints(state.plan.peers) as endpoints:
         run, launches = prepare_run(folder, state.plan, state.variant, task, endpoints)
         with watching as refresh:
-            supervise(state, launches, refresh, command, stall_seconds)
+            supervise(state, launches, refresh, command, stall_seconds, start)
     return outcome_of(state, run.run_id.hex(), state.now - state.began)
 
 

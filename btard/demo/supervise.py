@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from btard.demo.events import IDLE, EventError, parse_line
-from btard.demo.processes import Fleet, Signals
+from btard.demo.processes import Fleet, Signals, Spawn, spawn
 from btard.demo.setup import Launch
 from btard.demo.state import RunState
 from btard.errors import BtardError
@@ -46,13 +46,14 @@ def supervise(
     refresh: Callable[[], None],
     command: Command = peer_command,
     stall_seconds: float = STALL_SECONDS,
+    start: Spawn = spawn,
 ) -> None:
     """Run the peers to their end; ``state`` follows them, and ``refresh`` is called whenever it may be shown.
 
     Raises BtardError if an honest peer dies or all stand still, KeyboardInterrupt or SystemExit on signals.
     No process is left in any case.
     """
-    with Signals() as signals, Fleet(peer_environment()) as fleet:
+    with Signals() as signals, Fleet(peer_environment(), start) as fleet:
         fleet.wake_on(signals.wake)
         for launch in launches:
             signals.check()
