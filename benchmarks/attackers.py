@@ -4,11 +4,11 @@
     python -m benchmarks.attackers --attack slander --seeds 1
     python -m benchmarks.attackers --out attackers --resume     (goes on where one was broken off)
 
-Real processes over ZeroMQ, on the digits task; they are forked from one that has loaded torch. Forms of one attack (the kinds of slander, the phases of an
-equivocation) take turns in the runs of that attack, unless --forms asks for all of them in all. The exit status
-is 1 if an attacker was not caught within the stated steps, an honest peer was banned or removed, honest peers
-ended with different states, or accuracy is more than 0.02 below that of the run without attack after as many
-steps.
+Real processes over ZeroMQ, on the digits task; they are forked from one that has loaded torch. Forms of
+one attack (the kinds of slander, the phases of an equivocation) take turns in the runs of that attack, unless
+--forms asks for all of them in all. The exit status is 1 if an attacker was not caught within the stated
+steps, an honest peer was banned or removed, honest peers ended with different states, or accuracy is more
+than 0.02 below that of the run without attack after as many steps.
 """
 
 from __future__ import annotations

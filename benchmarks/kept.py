@@ -38,7 +38,10 @@ class Kept:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Return what a file holds, nothing if it is not there; additions go to it. Raises OSError, ValueError."""
+        """Return what a file holds, nothing if it is not there; additions go to it.
+
+        Raises OSError and ValueError.
+        """
         kept = cls(path)
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             kept._take(json.loads(line))
