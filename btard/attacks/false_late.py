@@ -9,7 +9,7 @@ from attrs import evolve
 
 from btard.attacks.base import Attack
 from btard.attacks.forging import forge
-from btard.statemachine.effects import Effect, Entered, Send
+from btard.statemachine.effects import Effect, Entered, Send, SetTimer
 from btard.statemachine.messages import Late
 from btard.statemachine.table import STEP_PHASES
 
@@ -21,6 +21,8 @@ class FalseLate(Attack):
 
     def performed(self, effect: Effect) -> Iterable[Effect]:
         """Sign LATE on all others."""
+        if isinstance(effect, SetTimer) and effect.timer[0] == "phase":
+            return  # it has said all that it could say then
         yield effect
         if isinstance(effect, Entered) and effect.phase in STEP_PHASES:
             for subject in self.others:

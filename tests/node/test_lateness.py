@@ -75,7 +75,7 @@ def test_lates_are_counted() -> None:
     world, _ = play(4, {SLOW: late_for(lambda step: {0})})
     values = {entry["peer"]: entry for entry in world.lateness.values()}
     assert values[SLOW]["lates"] == 5  # in each step: 0 to 4
-    assert values[SLOW]["phases"]["REVEAL"][0] > configs(4)[0].timing.t_reveal / 1000
+    assert values[SLOW]["phases"]["VALIDATE"][0] > configs(4)[0].timing.t_validate / 1000
     assert values[1]["lates"] == 0
 
 
