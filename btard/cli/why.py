@@ -52,7 +52,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Explain; return 1 where the evidence does not hold. Raise LedgerError where there is nothing to explain."""
+    """Explain; return 1 where the evidence does not hold. Raise LedgerError where there is no entry."""
     # Before torch is imported, as `btard peer` does: the same arithmetic as in the run.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console

@@ -46,7 +46,7 @@ class Ledger:
             path = ":memory:" if folder is None else str(folder / FILE)
             connection = sqlite3.connect(path, isolation_level=None)
             ledger = cls(folder, connection)
-            connection.execute("PRAGMA page_size = 1024")
+            connection.execute("PRAGMA page_size = 512")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS rows (kind BLOB, name BLOB, payload BLOB, checksum BLOB,"
