@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from attrs import evolve
 from rpds import HashTrieMap
 
 from btard.hashing import digest
@@ -26,7 +27,7 @@ from btard.statemachine.messages import (
 from btard.statemachine.phases import begin_step
 from btard.statemachine.ratify import too_few
 from btard.statemachine.settle import tell_expelled
-from btard.statemachine.state import Passage
+from btard.statemachine.state import Halt, Passage
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
@@ -84,8 +85,11 @@ def _left_behind(turn: Turn, record: Epoch) -> bool:
     if evidence is not None:
         rule, reason = rule_broken(evidence)
         words += f": it is removed, not banned, since {reason} ({rule}); check its links and its load"
-    elif halted is None or halted.asked <= ASKED_FOR_REASON:
+    elif halted is None or halted.asked is None:
         halt(turn, f"{words}; it asks them why")
+        turn.set(halted=evolve(turn.state.halted or Halt(words), asked=0))
+        return False
+    elif halted.asked < ASKED_FOR_REASON:
         return False
     turn.stop(words)
     return True

@@ -44,7 +44,7 @@ def poll(turn: Turn) -> None:
     state = turn.state
     if state.phase is not Phase.HALTED:
         return
-    if state.halted is not None:
+    if state.halted is not None and state.halted.asked is not None:
         turn.set(halted=evolve(state.halted, asked=state.halted.asked + 1))
     turn.send(_own_poll(turn))
     signed = state.slots.get(("epoch", state.epoch, turn.me))

@@ -87,7 +87,7 @@ class Halt:
 
     reason: str
     held: frozenset[int] = frozenset()
-    asked: int = 0  # polls since
+    asked: int | None = None  # polls since the others went on without this peer, as far as is known
 
 
 @frozen
