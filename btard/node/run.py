@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import structlog
@@ -23,7 +23,8 @@ from btard.ledger.file import Ledger
 from btard.node import resuming
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
-from btard.node.journal import Journal
+from btard.node.journal import Journal, journal_path
+from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
 from btard.node.status_file import locked
 from btard.node.watch import Watch
@@ -57,6 +58,9 @@ class Options:
     verbose: bool = False
 
 
+MODEL: Final = "model.safetensors"
+
+
 class StoppedError(BtardError):
     """This peer stopped before the run was finished; the message says why in one line."""
 
@@ -84,14 +88,20 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         closing.callback(log.close)
         mesh = closing.enter_context(_mesh(genesis, me, keys, options))
         journal = Journal(
-            options.out / f"journal-{genesis.run_id.hex()[:16]}", genesis.run_id, keys.sign_public
+            journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
         )
         closing.callback(journal.close)
         ledger = Ledger.create(
             options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())
         )
         closing.callback(ledger.close)
-        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options)
+        models = ModelFiles(options.out, genesis.run_id)
+        closing.callback(models.close)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models)
+        peer.remember()
+        if peer.released:
+            _say_finished(peer, task, genesis, options, log)
+            return
         own = genesis.peers[me]
         log(
             "listening",
@@ -111,12 +121,25 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
 
         mesh.run(peer, over)
         if peer.failure is None:
-            path = options.out / "model.safetensors"
-            save_model(task, path, genesis.run_id, genesis.parameters.steps)
-            log("saved", path=str(path))
+            _save(task, genesis, options, log)
+            models.remove()
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
+
+
+def _save(task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:
+    path = options.out / MODEL
+    save_model(task, path, genesis.run_id, genesis.parameters.steps)
+    log("saved", path=str(path))
+
+
+def _say_finished(peer: Peer, task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:
+    """Say that there is nothing more to do; save the model where the peer did not come to that (spec OPS-8)."""
+    log("finished_before", digest=peer.state.model_digest.hex(), path=str(options.out / MODEL))
+    if not (options.out / MODEL).exists():
+        peer.recall_last()
+        _save(task, genesis, options, log)
 
 
 def _constant(genesis: RunFile, me: int) -> dict[str, Any]:
@@ -165,6 +188,7 @@ def make_peer(
     ledger: Ledger,
     log: Any,
     options: Options,
+    models: ModelFiles | None = None,
 ) -> Peer:
     """Put a peer together around any host."""
     numerics = fingerprint(task)
@@ -194,6 +218,7 @@ def make_peer(
         "host": host,
         "journal": journal,
         "ledger": ledger,
+        "models": models,
         "hello": hello,
         "differences": numerics.differences,
         "described": described,

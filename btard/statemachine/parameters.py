@@ -134,6 +134,12 @@ class Timing:
                     f"at least {least} ms is needed with the delays given"
                 )
 
+    def with_absence(self, absence: int) -> Timing:
+        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM-7)."""
+        names = [field.name for field in fields(type(self)) if field.name.startswith("t_")]
+        longer = {name: getattr(self, name) + absence for name in names}
+        return Timing(**{field.name: getattr(self, field.name) for field in fields(type(self))} | longer)
+
     @classmethod
     def derive(
         cls,
