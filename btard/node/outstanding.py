@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define, field, frozen
 
 from btard.statemachine import effects as fx
@@ -9,6 +11,9 @@ from btard.statemachine.compute import Aggregate, Applied, Apply, Loaded, Prepar
 from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Start
 from btard.statemachine.messages import Digest
+from btard.statemachine.table import Phase
+
+_OF_A_STEP: Final = ("phase", "watch", "pull", "bulk", "publish", "judge", "need")  # timers that name epoch and step
 
 
 @frozen
@@ -82,6 +87,13 @@ class Outstanding:
                 self.offers[effect.digest] = Offered(to, step)
             case fx.Discard():
                 self._discard(effect.step)
+            case fx.Entered(phase=Phase.COMMIT | Phase.DONE):
+                place = (effect.epoch, effect.step)
+                self.timers = {
+                    timer: delay
+                    for timer, delay in self.timers.items()
+                    if timer[0] not in _OF_A_STEP or timer[1:3] == place
+                }
 
     def _want(self, digest: Digest, source: int, step: int, size: int | None) -> None:
         before = self.wanted.get(digest)

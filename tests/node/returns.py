@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from btard.hashing import digest, object_digest
 from btard.keys import verify
@@ -28,12 +28,6 @@ from tests.node.cluster import Log, key
 
 RUN = digest("test run of returns")
 ABSENCE = 3000  # milliseconds, far more than a peer takes here to be back
-
-
-def patient() -> Timing:
-    """Times that bear an absence in any phase, also while parts are awaited."""
-    times = timing().with_absence(ABSENCE)
-    return evolve(times, w_bulk=times.w_bulk + ABSENCE, t_reduce=times.t_reduce + ABSENCE)
 
 
 @define
@@ -69,7 +63,7 @@ class Returns:
     steps: int = 2
     seed: int = 0
     kept: frozenset[int] = frozenset({0})
-    timing: Timing = field(factory=patient)
+    timing: Timing = field(factory=lambda: timing().with_absence(ABSENCE))
     network: MemoryNetwork = field(init=False)
     nodes: dict[int, Mortal] = field(factory=dict)
     logs: dict[int, Log] = field(factory=dict)
