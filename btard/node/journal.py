@@ -1,4 +1,4 @@
-"""A peer's memory on disk: what it signed, and every event since the last step began (spec MSG-7, MSG-9).
+"""A peer's memory on disk: what it signed, and every event since the last step began (spec MSG-7, OPS-7).
 
 One SQLite file. The state machine is deterministic, so a snapshot and the events after it give the state back.
 Rows are chained by checksums, and a small file beside it, the head, says how long the chain is: whatever is
@@ -267,6 +267,11 @@ class Journal:
     def knows(self, slot: SlotKey, name: Digest) -> bool:
         """Whether this message is what was signed for its slot."""
         return self._signed_for(freeze(slot)) == name
+
+    @property
+    def signatures(self) -> int:
+        """How many messages this peer has signed in the run."""
+        return self._signed
 
     def flush(self) -> None:
         """Make everything durable. Raises JournalError where the disk refuses."""

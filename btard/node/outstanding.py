@@ -13,7 +13,8 @@ from btard.statemachine.events import Computed, Event, Fired, Start
 from btard.statemachine.messages import Digest
 from btard.statemachine.table import Phase
 
-_OF_A_STEP: Final = ("phase", "watch", "pull", "bulk", "publish", "judge", "need")  # timers that name epoch and step
+# Timers that name epoch and step first.
+_OF_A_STEP: Final = ("phase", "watch", "pull", "bulk", "publish", "judge", "need")
 
 
 @frozen

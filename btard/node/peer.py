@@ -147,7 +147,9 @@ class Peer:
         self.gathering.begin()
 
     def _greeted(self, sender: int, hello: Hello) -> None:
-        if hello.to != self.hello.start:
+        if self.started and (reason := self.gathering.unwelcome(sender, hello)):
+            self._complain("again", sender, reason)
+        elif hello.to != self.hello.start:
             self._answer(sender, hello)
         if not self.started and self.gathering.greeted(sender, hello):
             self._start()
@@ -156,9 +158,6 @@ class Peer:
         """Say hello to a process that does not know this one, after all that its key signed (spec OPS-4)."""
         now, last = self.host.now(), self._answered.get(sender)
         if last is not None and now < last + HELLO_INTERVAL / 2:
-            return
-        if self.started and (reason := self.gathering.unwelcome(sender, hello)):
-            self._complain("again", sender, reason)
             return
         self._answered[sender] = now
         slots = [self.state.slots[slot] for slot in sorted(self.state.slots, key=repr)]
@@ -200,7 +199,10 @@ class Peer:
         try:
             decoded = decode_frame(frame, self.config.peers)
         except WireError as error:
-            self._complain("garbage", peer, str(error)[:200])
+            if self.started:
+                self._complain("garbage", peer, str(error)[:200])
+            else:
+                self.gathering.keep(peer, frame)
             return
         if isinstance(decoded, Envelope) and decoded.author == self.config.me and self._is_unknown(decoded):
             self.fail(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +39,7 @@ from btard.training.loading import make_task
 from btard.training.numerics import described, fingerprint, mixed_problems, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
-from btard_transports.interface import MAX_FRAME, Endpoint
+from btard_transports.interface import MAX_FRAME, Endpoint, PortInUseError
 from btard_transports.zmq_mesh import ZmqMesh
 
 
@@ -59,6 +60,7 @@ class Options:
 
 
 MODEL: Final = "model.safetensors"
+PORT_SECONDS: Final = 4.0  # until a port that is in use stays so
 
 
 class StoppedError(BtardError):
@@ -86,7 +88,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         narrator = None if options.json else Narrator(names, genesis.parameters.steps)
         log = EventLog(options.out / "events.jsonl", narrator, options.verbose)
         closing.callback(log.close)
-        mesh = closing.enter_context(_mesh(genesis, me, keys, options))
+        mesh = closing.enter_context(_listening(genesis, me, keys, options))
         journal = Journal(
             journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
         )
@@ -160,6 +162,18 @@ def load_task(genesis: RunFile, options: Options) -> Task:
     if problems:
         raise GenesisMismatchError("\n".join(problems))
     return task
+
+
+def _listening(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh:
+    """Listen; a process that was killed may hold the ports for a moment (spec OPS-9). Raises TransportError."""
+    deadline = time.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            return _mesh(genesis, me, keys, options)
+        except PortInUseError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PORT_SECONDS / 20)
 
 
 def _mesh(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 
 @frozen
@@ -135,10 +135,14 @@ class Timing:
                 )
 
     def with_absence(self, absence: int) -> Timing:
-        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM-7)."""
+        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM)."""
         names = [field.name for field in fields(type(self)) if field.name.startswith("t_")]
         longer = {name: getattr(self, name) + absence for name in names}
-        return Timing(**{field.name: getattr(self, field.name) for field in fields(type(self))} | longer)
+        timing = evolve(self, **longer)
+        while any(getattr(timing, name) < least for name, least in timing.minima().items()):
+            least = timing.minima()
+            timing = evolve(timing, **{name: max(least[name], getattr(timing, name)) for name in least})
+        return timing
 
     @classmethod
     def derive(

@@ -78,7 +78,7 @@ def test_only_values_of_the_state_machine_are_written() -> None:
 # -- what is written is read --------------------------------------------------------------------------------
 
 
-@pytest.mark.shows("MSG-7", "OPS-5")
+@pytest.mark.shows("MSG-7", "OPS-5", "OPS-7")
 def test_what_is_durable_is_there_again_and_nothing_else(tmp_path: Path) -> None:
     with closing(used(tmp_path / "j")):
         pass
@@ -197,7 +197,7 @@ def test_a_journal_in_use(tmp_path: Path) -> None:
         opened(tmp_path / "j")
 
 
-@pytest.mark.refuses("MSG-7")
+@pytest.mark.refuses("MSG-7", "OPS-7")
 def test_damage_at_any_place_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Some places; `python -m tests.node.damage` tries all of them."""
     killed = Killed.of(_made(tmp_path / "first"))

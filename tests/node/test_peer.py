@@ -191,9 +191,11 @@ def test_a_flood_before_the_start_is_bounded_and_pushes_out_nobody() -> None:
         peer.on_control(BYZANTINE, number.to_bytes(4, "little"))
         if number == 2500:
             peer.on_control(1, commit)
-    assert cluster.logs[0].of("garbage") == []  # nothing is looked at before the start
+    assert cluster.logs[0].of("garbage") == []  # nobody is blamed before the start
+    answer = decode_hello(hellos[0])
+    assert answer is not None
     for other in (1, 2, 3):
-        peer.on_control(other, hellos[0])
+        peer.on_control(other, encode_hello(evolve(answer, to=peer.hello.start)))
     assert cluster.logs[0].of("started")
     assert ("phase", 0, 0, 0, 1) in peer.state.slots
     assert 0 < cluster.logs[0].of("garbage")[-1]["times"] <= max_frame(PEERS) // 64

@@ -14,7 +14,7 @@ Request = TypeVar("Request")
 MAX_WAITING = 1024
 # Only where requesters are not authenticated can there be more of them than peers.
 MAX_REQUESTERS = 4096
-# Links break, requests are repeated and peers come back, but nobody needs the whole object more often than this.
+# Links break, requests are repeated, peers come back; but nobody needs the whole object more often than this.
 MAX_SERVINGS = 8
 
 
