@@ -71,11 +71,12 @@ class ByzantinePeer(Peer):
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out: it may be the attack's."""
         if isinstance(timer, _Later):
-            super()._perform(timer.effect)
+            super().perform(timer.effect)
         else:
             super().on_timer(timer)
 
-    def _perform(self, effect: fx.Effect) -> None:
+    def perform(self, effect: fx.Effect) -> None:
+        """Carry out what the attack makes of an effect."""
         lying = self.attack.active(self.state.at.number)
         for done in self.attack.performed(effect) if lying else (effect,):
-            super()._perform(done)
+            super().perform(done)

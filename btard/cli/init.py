@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btard.cli.choose import DELAYS_MS, TaskIdentity, choose, load_all
-from btard.cli.options import add_option, add_several, add_switch, one_of, positive, task_option
+from btard.cli.options import add_option, add_several, add_switch, not_negative, one_of, positive, task_option
 from btard.errors import BtardError
 from btard.genesis import BULK_SECURITY, NUMERICS, RunFile, TaskSection
 from btard.genesis_problems import problems
@@ -60,6 +60,8 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         add_option(times, f"--{name.replace('_', '-')}-ms", note, int, metavar="MS")
     bandwidth = "of the slowest peer, for delta-bulk; 100 unless given"
     add_option(times, "--bandwidth-mbit", bandwidth, positive, metavar="MBIT/S")
+    away = "a peer may be killed and be back so much later, in any phase; every time-out grows by it"
+    add_option(times, "--restart-seconds", away, not_negative, default=0.0, metavar="SECONDS")
     parser.set_defaults(run=run)
 
 
@@ -106,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         seed=seed,
         task=task.section,
         parameters=_parameters(options, task.dimension, len(peers), float(chosen["gradient_rtol"].value)),
-        timing=Timing.derive(**{name: int(chosen[name].value) for name in DELAYS_MS}),
+        timing=_timing(options, chosen),
         evaluate_every=options.evaluate_every,
         numerics=str(chosen["numerics"].value),
         bulk_security=options.bulk_security,
@@ -116,7 +118,17 @@ def run(options: argparse.Namespace) -> int:
         raise RunFileError(options.out, found)
     options.out.write_text(dump(genesis), encoding="utf-8")
     _report(options.out, genesis, chosen)
+    if options.restart_seconds:
+        print(
+            f"a peer that is killed has {options.restart_seconds:g} s to be back; one that stays silent is "
+            f"removed so much later, after {genesis.timing.t_commit / 1000:.0f} s in COMMIT"
+        )
     return 0
+
+
+def _timing(options: argparse.Namespace, chosen: Mapping[str, Proposal]) -> Timing:
+    tightest = Timing.derive(**{name: int(chosen[name].value) for name in DELAYS_MS})
+    return tightest.with_absence(math.ceil(1000 * options.restart_seconds))
 
 
 def _parameters(options: argparse.Namespace, dimension: int, peers: int, gradient_rtol: float) -> Parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import tomllib
@@ -100,6 +101,14 @@ def task_option(text: str) -> tuple[str, OptionValue]:
     except ValueError:
         return key, value
     return key, parsed if isinstance(parsed, bool | int | float | str) else value
+
+
+def not_negative(text: str) -> float:
+    """Return a finite number from 0 on; raise ArgumentTypeError for what is none."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return value
 
 
 def positive(text: str) -> float:

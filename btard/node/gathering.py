@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from btard.node.hello import Hello, disagreement, encode_hello
 from btard.node.links import Links
@@ -34,6 +34,7 @@ class Gathering:
     host: Host
     links: Links
     others: list[int]
+    enough: int  # so many of them have to answer
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
     described: Callable[[Any], str]  # a numerics class in words
@@ -65,7 +66,24 @@ class Gathering:
     def say_hello(self) -> None:
         """Say hello to everybody."""
         for peer in self.others:
-            self.host.send(peer, encode_hello(self.hello))
+            self.host.send(peer, encode_hello(evolve(self.hello, to=self._heard(peer))))
+
+    def _heard(self, peer: int) -> bytes:
+        """What a member's process has drawn, as far as known."""
+        return self._starts[peer][0] if peer in self._starts else b""
+
+    def answer(self, peer: int, hello: Hello) -> bool:
+        """Say hello to a process that does not know this one; say whether another of its key was known."""
+        another = peer in self._known and self._known[peer].start != hello.start
+        if another:
+            self._known[peer] = hello
+        self.host.send(peer, encode_hello(evolve(self.hello, to=hello.start)))
+        return another
+
+    def unwelcome(self, peer: int, hello: Hello) -> str | None:
+        """Say why a hello that comes after the start is not answered; None where it is."""
+        reason = self._twin(peer, hello)
+        return reason or disagreement(self.hello, hello, self.differences(hello.numerics), self.tolerance)
 
     @property
     def missing(self) -> list[int]:
@@ -98,19 +116,19 @@ class Gathering:
         return None
 
     def greeted(self, sender: int, hello: Hello) -> bool:
-        """Take note of a hello; say whether everybody is there and means the same run."""
-        if reason := self._twin(sender, hello) or disagreement(
-            self.hello, hello, self.differences(hello.numerics), self.tolerance
-        ):
+        """Take note of a hello; say whether all that are needed have answered and mean the same run."""
+        if reason := self.unwelcome(sender, hello):
             self._known.pop(sender, None)
             self._mismatch(sender, reason)
             return False
         self._wrong.pop(sender, None)
+        if hello.to != self.hello.start:
+            return False  # the answer comes after all that it holds of this peer (spec MSG-9)
         self._known[sender] = hello
         if sender not in self._joined:  # once: a peer may change its mind for ever
             self._joined.add(sender)
             self.report("joined", peer=sender, missing=self.missing)
-        return len(self._known) == len(self.others)
+        return len(self._known) >= self.enough
 
     def report_classes(self) -> None:
         """Say which numerics classes take part: who computes equal bits, and how far off the others are."""
@@ -134,10 +152,6 @@ class Gathering:
             current, before = hello.start, current
         self._starts[sender] = current, before
         return TWINS if now < self._twins.get(sender, -TWIN_SECONDS) + TWIN_SECONDS else None
-
-    def is_another(self, sender: int, hello: Hello) -> bool:
-        """Whether this hello comes from another process than the one with which the run was started."""
-        return sender in self._known and self._known[sender].start != hello.start
 
     def _mismatch(self, sender: int, reason: str) -> None:
         self._wrong[sender] = reason

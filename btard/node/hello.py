@@ -25,6 +25,7 @@ class Hello:
     scalars: bytes  # sketches and norms of that gradient (spec TRN-20)
     numerics: Mapping[str, Any]  # a fingerprint of the numerics class
     start: bytes = b""  # drawn by the process: two that say hello with one key can be told
+    to: bytes = b""  # the `start` of the process that this answers, empty where it is not known
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -55,10 +56,11 @@ def decode_hello(data: bytes) -> Hello | None:
                 "scalars": bytes(scalars),
                 "numerics": dict(numerics),
                 "start": bytes(start),
+                "to": bytes(to),
                 **rest,
             },
         ] if not rest:
-            return Hello(version, run, model, canary, scalars, numerics, start)
+            return Hello(version, run, model, canary, scalars, numerics, start, to)
         case ["hello", {"version": str(version)}]:
             return Hello(version, b"", b"", b"", b"", {})
     return None

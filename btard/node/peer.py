@@ -7,29 +7,39 @@ protocol: it decodes, keeps the journal, moves objects, computes in the backgrou
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Hashable, Iterable
+from math import inf
+from typing import Any, Final, Protocol, cast
 
 from attrs import define, field
 
+from btard.errors import BtardError
 from btard.ledger.entry import Judgement, objects_of, target_step
 from btard.ledger.file import Ledger
 from btard.ledger.recorder import Recorder
-from btard.node.gathering import Gathering, Report
+from btard.node.gathering import HELLO_INTERVAL, Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
 from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
+from btard.node.model_files import ModelFiles
+from btard.node.outstanding import Outstanding
+from btard.node.recovery import Attempt, Recall, Recovery, remember
 from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
-from btard.statemachine.compute import Apply, Judge, Request, Result
-from btard.statemachine.config import Config
+from btard.statemachine.compute import Apply, Judge, Load, Request, Result
+from btard.statemachine.config import Config, quorum
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
+from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Chain, Digest, Frame
+from btard.statemachine.messages import Body, Chain, Commit, Digest, Envelope, Frame
 from btard.statemachine.state import State
+from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
+
+EARLY_ON_RETURN: Final = 8  # times what is kept of early frames: the others answer with two steps' messages
+_FRESH: Final = (Phase.COMMIT, Phase.DONE)  # with them, nothing of the step before has to be done again
 
 
 class Compute(Protocol):
@@ -47,6 +57,12 @@ class Compute(Protocol):
     def progress(self, step: int) -> dict[str, float]:
         """Return loss, and accuracy where it is due, after ``step``."""
 
+    def model(self) -> Iterable[bytes | memoryview]:
+        """Return the present model as an object, in pieces; what comes after does not touch them."""
+
+    def recall(self, step: int, data: bytes) -> Digest:
+        """Put the model before ``step`` in place; return its digest."""
+
 
 @define(eq=False)
 class Peer:
@@ -57,6 +73,7 @@ class Peer:
     backend: Compute
     journal: Journal | None  # None only where nothing outlives the process: in simulations
     ledger: Ledger
+    models: ModelFiles | None = field(default=None, kw_only=True)  # beside the journal
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
     described: Callable[[Any], str]  # a numerics class in words
@@ -64,6 +81,8 @@ class Peer:
     tolerance: float | None = None  # how far other canaries may be off (spec GEN-7); None: not at all
     wait_limit: float = 60.0  # seconds to wait for the others before the start
     state: State = field(init=False)
+    outstanding: Outstanding = field(factory=Outstanding)
+    recovery: Recovery | None = None  # while what was under way before a crash is taken up
     failure: str | None = None  # why this peer stopped, in a line
     released: bool = False
     started: bool = False
@@ -75,6 +94,7 @@ class Peer:
     _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
     _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
     _reporting: int = 0  # figures to report, and judgements to keep, that are under way
+    _answered: dict[int, float] = field(factory=dict)  # when a member's hello was answered last
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
@@ -87,42 +107,82 @@ class Peer:
 
     # -- before the start -------------------------------------------------------------------------------
 
+    def remember(self) -> None:
+        """Take the state from the journal. Raises JournalError where it contradicts what was signed."""
+        if self.journal is not None and self.journal.saved is not None:
+            remembered = remember(self.config, self.journal)
+            self.state, self.outstanding = remembered.state, remembered.outstanding
+            self.recovery = Recovery(self)
+            self.failure = remembered.reason
+            self.released = self.state.phase is Phase.DONE and "finished" in self.state.at.asked
+
+    def recall_last(self) -> None:
+        """Put the last model in place, where nothing else is to be done. Raises JournalError."""
+        if self.recovery is not None:
+            self.recovery.recall()
+
     def begin(self) -> None:
-        """Say hello until everybody has answered, then start."""
+        """Say hello until everybody has answered, then start; or, after a crash, until so many have that it may
+        go on (spec OPS-4).
+        """
         self.links = Links(self.host, self.report)
+        others = [peer for peer in self.state.roster if peer != self.config.me]
+        enough = len(others)
+        if self.recovery is not None:
+            self.host.set_members(frozenset(self.state.roster))
+            enough = min(enough, quorum(len(others) + 1) - 1)
         self.gathering = Gathering(
             host=self.host,
             links=self.links,
-            others=[peer for peer in range(self.config.peers) if peer != self.config.me],
+            others=others,
+            enough=enough,
             hello=self.hello,
             differences=self.differences,
             described=self.described,
             tolerance=self.tolerance,
             report=self.report,
-            wait_limit=self.wait_limit,
-            max_early=max_frame(self.config.peers),
+            wait_limit=self.wait_limit if self.recovery is None else inf,
+            max_early=max_frame(self.config.peers) * (1 if self.recovery is None else EARLY_ON_RETURN),
         )
         self.gathering.begin()
 
     def _greeted(self, sender: int, hello: Hello) -> None:
-        if not self.started:
-            if self.gathering.greeted(sender, hello):
-                self._start()
-        # The answer to any other is this peer's last hello, or that on its timer.
-        elif self.gathering.is_another(sender, hello):
-            self._complain(
-                "again",
-                sender,
-                "another process says hello with its key: nobody can join a run again, and what two sign with "
-                "one key gets it banned",
-            )
+        if self.started and (reason := self.gathering.unwelcome(sender, hello)):
+            self._complain("again", sender, reason)
+        elif hello.to != self.hello.start:
+            self._answer(sender, hello)
+        if not self.started and self.gathering.greeted(sender, hello):
+            self._start()
+
+    def _answer(self, sender: int, hello: Hello) -> None:
+        """Say hello to a process that does not know this one, after all that its key signed (spec OPS-4)."""
+        now, last = self.host.now(), self._answered.get(sender)
+        if last is not None and now < last + HELLO_INTERVAL / 2:
+            return
+        self._answered[sender] = now
+        slots = [self.state.slots[slot] for slot in sorted(self.state.slots, key=repr)]
+        for envelope in slots:
+            if envelope.author == sender:
+                self.host.send(sender, encode_frame(envelope))
+        for origin, frame in self.gathering.early:
+            if origin == sender:
+                self.host.send(sender, frame)
+        if self.gathering.answer(sender, hello) and self.started:
+            self.report("came_back", peer=sender)
+        for envelope in slots:
+            if envelope.author != sender:
+                self.host.send(sender, encode_frame(envelope))
 
     def _start(self) -> None:
         self.started = True
-        self.gathering.say_hello()
-        self.gathering.report_classes()
-        self.report("started", step=0)
-        self._feed(Start(self.hello.model))
+        if self.recovery is not None:
+            state = self.state
+            self.report("returned", epoch=state.epoch, step=state.at.number, phase=state.phase.name)
+            self.recovery.begin()
+        else:
+            self.gathering.report_classes()
+            self.report("started", step=0)
+            self._feed(Start(self.hello.model))
         while self.gathering.early:
             self.on_control(*self.gathering.early.popleft())
 
@@ -135,16 +195,35 @@ class Peer:
         hello = decode_hello(frame)
         if hello is not None:
             self._greeted(peer, hello)
+            return
+        try:
+            decoded = decode_frame(frame, self.config.peers)
+        except WireError as error:
+            if self.started:
+                self._complain("garbage", peer, str(error)[:200])
+            else:
+                self.gathering.keep(peer, frame)
+            return
+        if isinstance(decoded, Envelope) and decoded.author == self.config.me and self._is_unknown(decoded):
+            self.fail(
+                "this peer's key has signed a message that the journal in this folder does not hold: it is an "
+                "older journal, or that of another start, and going on would ban this peer; start it with the "
+                "folder in which it ran last (--out), or go on without it"
+            )
         elif not self.started:
             self.gathering.keep(peer, frame)
         else:
-            try:
-                decoded = decode_frame(frame, self.config.peers)
-            except WireError as error:
-                self._complain("garbage", peer, str(error)[:200])
-                return
             if not (isinstance(decoded, Chain) and self.recorder.received(self.state, peer, decoded)):
                 self._feed(Received(peer, decoded))
+
+    def _is_unknown(self, envelope: Envelope) -> bool:
+        """Whether this peer's key signed this, but not as far as the journal knows (spec MSG-9)."""
+        if self.journal is None or self.over:
+            return False
+        message = envelope.message
+        if message is not None and self.journal.knows(message.slot, envelope.hash):
+            return False
+        return signature_holds(self.config, envelope)
 
     def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
         """A fetched object came; its size and digest hold."""
@@ -152,6 +231,7 @@ class Peer:
         if step is not None and self.failure is None:
             self.backend.store.add_fetched(digest, data, step)
             self._feed(Held(digest, len(data)))
+            self._recover()
 
     def resume(self) -> None:
         """The operator says that the run goes on without those whom the brake keeps (spec AGR-24)."""
@@ -163,13 +243,12 @@ class Peer:
         if self.failure is not None:
             return
         if timer == "hello":
-            # Also for a while after the start: a peer that is still waiting needs it.
-            if not self.started or self.state.at.number == 0:
+            if not self.started:
                 self.gathering.greet()
         elif timer == "waiting":
             reason = None if self.started else self.gathering.wait()
             if reason is not None:
-                self._fail(reason)
+                self.fail(reason)
         elif timer == LINKS_TIMER:
             self.links.due()
         elif isinstance(timer, tuple):
@@ -179,24 +258,56 @@ class Peer:
         """A computation is over."""
         if self.failure is not None:
             return
-        if isinstance(token, Judgement):
-            self._reporting -= 1
-            if not isinstance(result, Failure):
-                self.recorder.judged(token, cast("Digest | None", result))
-            else:
-                self._warn(f"what a judgement rests on is not kept: {result.exception}")
-        elif isinstance(result, Failure):
-            what = token[0] if isinstance(token, tuple) else type(token).__name__.lower()
-            error = f"{type(result.exception).__name__}: {' '.join(str(result.exception).split())}"
-            self._fail(
-                f"step {self.state.at.number}: '{what}' failed on this machine ({error[:300]}); look at the "
-                "task's code and data and at the machine's memory, then start a new run"
-            )
-        elif isinstance(token, tuple):
-            self._reporting -= 1
-            self.report("progress", step=token[1], **_fields(result))
-        else:
-            self._feed(Computed(cast(Request, token), cast(Result, result)))
+        match token:
+            case Recall() if self.recovery is not None:
+                if isinstance(result, Failure):
+                    self._failed("recall", result)
+                else:
+                    self.recovery.recalled(cast(list[Attempt], result))
+            case Attempt() if self.recovery is not None:
+                self.recovery.done(token, result)
+            case Judgement():
+                self._reporting -= 1
+                if isinstance(result, Failure):
+                    self._warn(f"what a judgement rests on is not kept: {result.exception}")
+                else:
+                    self.recorder.judged(token, cast("Digest | None", result))
+            case ("progress", step):
+                self._reporting -= 1
+                if isinstance(result, Failure):
+                    self._failed("progress", result)
+                else:
+                    self.report("progress", step=step, **_fields(result))
+            case _:
+                self.computed(cast(Request, token), result)
+        self._recover()
+
+    def computed(self, request: Request, result: object) -> None:
+        """Take the result of a computation that the state machine asked for, or a Failure."""
+        if isinstance(result, Failure):
+            self._failed(type(request).__name__.lower(), result)
+            return
+        if isinstance(request, Load) and self.models is not None:
+            self.models.wait()  # it replaces a model that the journal knows
+        self._feed(Computed(request, cast(Result, result)))
+
+    def _failed(self, what: str, failure: Failure) -> None:
+        words = " ".join(str(failure.exception).split())
+        if isinstance(failure.exception, BtardError):
+            self.fail(words)
+            return
+        error = f"{type(failure.exception).__name__}: {words}"
+        self.fail(
+            f"step {self.state.at.number}: '{what}' failed on this machine ({error[:300]}); look at the "
+            "task's code and data and at the machine's memory, then start this peer again"
+        )
+
+    def _recover(self) -> None:
+        """Go on with what was under way before a crash, until that is done."""
+        if self.recovery is not None and self.started and self.failure is None:
+            self.recovery.look()
+            if self.recovery is not None and self.recovery.over:
+                self.recovery = None
 
     def on_link(self, peer: int, up: bool) -> None:
         """A link came up or went down."""
@@ -209,16 +320,38 @@ class Peer:
         if len(self._events) > 1:
             return  # an effect of the event being processed brought it about: after that one
         while self._events:
-            self.state, effects = handle(self.config, self.state, self._events[0])
+            state, effects = handle(self.config, self.state, self._events[0])
+            self._note(self._events[0], state, effects)
+            self.state = state
             for effect in effects:
-                self._perform(effect)
+                self.perform(effect)
             self._events.popleft()
 
-    def _perform(self, effect: fx.Effect) -> None:
+    def _note(self, event: Event, state: State, effects: tuple[fx.Effect, ...]) -> None:
+        """Keep the event, and what is signed on it, before anything comes of it (spec MSG-7, OPS-5)."""
+        journal = self.journal
+        if journal is None or (
+            state is self.state and all(isinstance(effect, fx.Judgement) for effect in effects)
+        ):
+            return
+        self.outstanding.follow(event, effects, state.at.number)
+        if any(isinstance(effect, fx.Entered) and effect.phase in _FRESH for effect in effects):
+            journal.snapshot(state, self.outstanding)
+        else:
+            journal.record(event)
+        for effect in effects:
+            if isinstance(effect, fx.Persist):
+                journal.sign(effect.envelope)
+                if self.models is not None and isinstance(_body(effect.envelope), Commit):
+                    self.models.wait()
+
+    # -- what the state machine wants, one by one -------------------------------------------------------
+
+    def perform(self, effect: fx.Effect) -> None:
+        """Carry out an effect."""
         match effect:
             case fx.Persist():
-                if self.journal is not None:
-                    self.journal.append(effect.envelope)
+                pass  # it is in the journal already
             case fx.Send():
                 self._send(effect)
             case fx.Fetch():
@@ -229,6 +362,8 @@ class Peer:
             case fx.Offer():
                 self._offer(effect)
             case fx.Discard():
+                if self.recovery is not None:
+                    self.recovery.discard(effect.step)
                 for digest in self.backend.store.discard(effect.step):
                     self._offered.pop(digest, None)
                     self.host.withdraw(digest)
@@ -243,7 +378,8 @@ class Peer:
                 self._tell(effect)
 
     def _send(self, effect: fx.Send) -> None:
-        if self.journal is not None:
+        own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me
+        if self.journal is not None and own:
             self.journal.flush()
         self.recorder.sent(self.state, effect.frame)
         self._send_to(effect.frame, effect.to)
@@ -257,6 +393,8 @@ class Peer:
         """Serve an object to these and to whom it was offered before: equal parts are one object."""
         data = self.backend.store.data(effect.digest)
         if data is None:
+            if self.recovery is not None:
+                self.recovery.offer(effect.digest)
             return
         before = self._offered.get(effect.digest, frozenset())
         to = None if effect.to is None or before is None else before.union(effect.to)
@@ -272,7 +410,14 @@ class Peer:
         self.host.fetch(effect.source, effect.digest, effect.size)
 
     def _compute(self, request: Request) -> None:
-        self.host.submit(request, lambda: self.backend.compute(request))
+        if self.recovery is not None:
+            self.recovery.compute(request)
+        else:
+            self.submit(request, request)
+            self.follow_up(request)
+
+    def follow_up(self, request: Request) -> None:
+        """Compute what is to be told or kept of a computation, right after it."""
         if isinstance(request, Apply):
             self._reporting += 1
             self.host.submit(("progress", request.step), lambda: self.backend.progress(request.step))
@@ -293,6 +438,19 @@ class Peer:
 
         self._reporting += 1
         self.host.submit(judgement, keep)
+
+    def submit(self, token: Hashable, request: Request) -> None:
+        """Compute aside; ``token`` comes back with the result."""
+        self.host.submit(token, lambda: self._work(request))
+
+    def _work(self, request: Request) -> Result:
+        """Compute; where that gives a new model, begin to write it (spec OPS-5). Runs in the worker."""
+        result = self.backend.compute(request)
+        if self.models is not None and isinstance(request, Apply):
+            self.models.write(request.step + 1, self.backend.model())
+        if self.models is not None and isinstance(request, Load):
+            self.models.write(request.step, self.backend.model())
+        return result
 
     def _tell(self, effect: fx.Effect) -> None:
         match effect:
@@ -339,7 +497,7 @@ class Peer:
             case fx.Halted():
                 self.report("halted", step=self.state.at.number, reason=effect.reason)
             case fx.Stopped():
-                self._fail(effect.reason)
+                self.fail(effect.reason)
 
     def _complain(self, event: str, peer: int, reason: str) -> None:
         """Report what a peer did wrong, ever more rarely: nobody fills the log by doing it again."""
@@ -351,10 +509,15 @@ class Peer:
     def _warn(self, reason: str) -> None:
         self.report("error", reason=reason)
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Stop for good; the reason says what to do, in a line."""
         if self.failure is None:
             self.failure = reason
             self.report("stopped", reason=reason)
+
+
+def _body(envelope: Envelope) -> Body | None:
+    return envelope.message.body if envelope.message else None
 
 
 def _fields(result: object) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import structlog
@@ -23,7 +24,8 @@ from btard.ledger.file import Ledger
 from btard.node import resuming
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
-from btard.node.journal import Journal
+from btard.node.journal import Journal, journal_path
+from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
 from btard.node.status_file import locked
 from btard.node.watch import Watch
@@ -37,7 +39,7 @@ from btard.training.loading import make_task
 from btard.training.numerics import described, fingerprint, mixed_problems, set_deterministic
 from btard.training.task import Task
 from btard.wire import max_frame
-from btard_transports.interface import MAX_FRAME, Endpoint
+from btard_transports.interface import MAX_FRAME, Endpoint, PortInUseError
 from btard_transports.zmq_mesh import ZmqMesh
 
 
@@ -55,6 +57,10 @@ class Options:
     wait: float = 60.0  # seconds to wait for the other peers before the start
     json: bool = False
     verbose: bool = False
+
+
+MODEL: Final = "model.safetensors"
+PORT_SECONDS: Final = 4.0  # until a port that is in use stays so
 
 
 class StoppedError(BtardError):
@@ -82,16 +88,22 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         narrator = None if options.json else Narrator(names, genesis.parameters.steps)
         log = EventLog(options.out / "events.jsonl", narrator, options.verbose)
         closing.callback(log.close)
-        mesh = closing.enter_context(_mesh(genesis, me, keys, options))
+        mesh = closing.enter_context(_listening(genesis, me, keys, options))
         journal = Journal(
-            options.out / f"journal-{genesis.run_id.hex()[:16]}", genesis.run_id, keys.sign_public
+            journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
         )
         closing.callback(journal.close)
         ledger = Ledger.create(
             options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())
         )
         closing.callback(ledger.close)
-        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options)
+        models = ModelFiles(options.out, genesis.run_id)
+        closing.callback(models.close)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models)
+        peer.remember()
+        if peer.released:
+            _say_finished(peer, task, genesis, options, log)
+            return
         own = genesis.peers[me]
         log(
             "listening",
@@ -111,12 +123,25 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
 
         mesh.run(peer, over)
         if peer.failure is None:
-            path = options.out / "model.safetensors"
-            save_model(task, path, genesis.run_id, genesis.parameters.steps)
-            log("saved", path=str(path))
+            _save(task, genesis, options, log)
+            models.remove()
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
+
+
+def _save(task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:
+    path = options.out / MODEL
+    save_model(task, path, genesis.run_id, genesis.parameters.steps)
+    log("saved", path=str(path))
+
+
+def _say_finished(peer: Peer, task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:
+    """Say that there is nothing more to do; save the model where the peer did not come to that (spec OPS-8)."""
+    log("finished_before", digest=peer.state.model_digest.hex(), path=str(options.out / MODEL))
+    if not (options.out / MODEL).exists():
+        peer.recall_last()
+        _save(task, genesis, options, log)
 
 
 def _constant(genesis: RunFile, me: int) -> dict[str, Any]:
@@ -137,6 +162,18 @@ def load_task(genesis: RunFile, options: Options) -> Task:
     if problems:
         raise GenesisMismatchError("\n".join(problems))
     return task
+
+
+def _listening(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh:
+    """Listen; a process that was killed may hold the ports for a moment (spec OPS-9). Raises TransportError."""
+    deadline = time.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            return _mesh(genesis, me, keys, options)
+        except PortInUseError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PORT_SECONDS / 20)
 
 
 def _mesh(genesis: RunFile, me: int, keys: KeyPair, options: Options) -> ZmqMesh:
@@ -165,6 +202,7 @@ def make_peer(
     ledger: Ledger,
     log: Any,
     options: Options,
+    models: ModelFiles | None = None,
 ) -> Peer:
     """Put a peer together around any host."""
     numerics = fingerprint(task)
@@ -194,6 +232,7 @@ def make_peer(
         "host": host,
         "journal": journal,
         "ledger": ledger,
+        "models": models,
         "hello": hello,
         "differences": numerics.differences,
         "described": described,

@@ -9,6 +9,10 @@ import torch
 from btard.hashing import object_digest
 
 
+class MissingObjectError(KeyError):
+    """An object that is needed is not here: after a return it may still be on its way."""
+
+
 class ObjectStore:
     """Objects that are needed in some step; those of past steps are dropped.
 
@@ -43,8 +47,10 @@ class ObjectStore:
         return here
 
     def vector(self, name: bytes) -> torch.Tensor:
-        """Return a vector, shape (length,), float32, on the CPU. Raises KeyError where it is not here."""
-        data = self._objects[name]
+        """Return a vector, shape (length,), float32, on the CPU. Raises MissingObjectError."""
+        data = self._objects.get(name)
+        if data is None:
+            raise MissingObjectError(name.hex())
         return torch.frombuffer(data, dtype=torch.float32) if len(data) else torch.empty(0)
 
     def data(self, name: bytes) -> memoryview | None:

@@ -112,6 +112,13 @@ class Narrator:
         off = f"gradients up to {fields['deviation']:.1e} off"
         return Line("info", f"{len(classes)} numerics classes, {off}: {'; '.join(classes[:MAX_NAMES])}")
 
+    def _tell_returned(self, t: float, fields: Mapping[str, Any]) -> Line:
+        self._started, self._begun = True, t
+        return Line("info", f"back in the run, at {self._place(fields)}, {fields['phase']}")
+
+    def _tell_came_back(self, t: float, fields: Mapping[str, Any]) -> Line:
+        return Line("info", f"{self.names.of(fields['peer'])} was started again and is back")
+
     def _tell_started(self, t: float, fields: Mapping[str, Any]) -> Line:
         self._started, self._begun = True, t
         return Line("info", f"all {len(self.names.names)} peers are here; training begins, {self.steps} steps")
@@ -224,6 +231,12 @@ class Narrator:
         if self._late:
             words += f"; what it holds of the banned: {', '.join(self._late)}"
         return Line("info", words)
+
+    def _tell_finished_before(self, t: float, fields: Mapping[str, Any]) -> Line:
+        return Line(
+            "info",
+            f"this run is finished here already: the model is in {fields['path']}, nothing is left to do",
+        )
 
     def _tell_saved(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("info", f"the model is in {fields['path']}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 
 @frozen
@@ -133,6 +133,16 @@ class Timing:
                     f"{name} = {getattr(self, name)} ms: honest peers would be removed as late; "
                     f"at least {least} ms is needed with the delays given"
                 )
+
+    def with_absence(self, absence: int) -> Timing:
+        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM)."""
+        names = [field.name for field in fields(type(self)) if field.name.startswith("t_")]
+        longer = {name: getattr(self, name) + absence for name in names}
+        timing = evolve(self, **longer)
+        while any(getattr(timing, name) < least for name, least in timing.minima().items()):
+            least = timing.minima()
+            timing = evolve(timing, **{name: max(least[name], getattr(timing, name)) for name in least})
+        return timing
 
     @classmethod
     def derive(

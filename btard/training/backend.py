@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
-from btard.node.store import ObjectStore
+from btard.node.store import MissingObjectError, ObjectStore
 from btard.robust.arithmetic import consensus_norm
 from btard.robust.centered_clip import centered_clip
 from btard.robust.finite import finite_or_zero, is_finite
@@ -142,7 +142,7 @@ class Backend:
     def _load(self, request: cp.Load) -> cp.Loaded:
         data = self.store.data(request.digest)
         if data is None:
-            raise ValueError("the model that was fetched is not here any more")
+            raise MissingObjectError(request.digest.hex())
         self.task.load_state(State.from_bytes(bytes(data)))
         return cp.Loaded(self.task.model_digest())
 
@@ -160,6 +160,22 @@ class Backend:
     def look_back(self, step: int, parameters: torch.Tensor) -> None:
         """Stand as if the step after ``step`` were under way: ``parameters`` are those before ``step``."""
         self._model_step, self._previous = step + 1, parameters
+
+    # -- the model on disk ------------------------------------------------------------------------------
+
+    def model(self) -> Iterator[bytes | memoryview]:
+        """Return the pieces of the present model as an object, from a copy: later updates do not touch it."""
+        return self.task.state().pieces()
+
+    def recall(self, step: int, data: bytes) -> Digest:
+        """Put the model before ``step`` in place, after that of the step before where it is; return its digest.
+
+        Raises StateError where the bytes hold no model of this task.
+        """
+        previous = self.task.parameters_vector() if step == self._model_step + 1 else None
+        self.task.load_state(State.from_bytes(data))
+        self._previous, self._model_step = previous, step
+        return self.task.model_digest()
 
     def progress(self, step: int) -> dict[str, float]:
         """Return the loss of the last own gradient, and where it is due the test accuracy, after ``step``."""

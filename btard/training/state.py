@@ -74,7 +74,11 @@ class State:
         It covers structure, names, dtypes, shapes and bytes of all tensors, and takes no copy of them all.
         Raises StateError where a tensor has a dtype that cannot be sent.
         """
-        return streamed_object_digest(tensor_file.pieces(self._file()))
+        return streamed_object_digest(self.pieces())
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of `to_bytes()` one piece at a time. Raises StateError as `digest` does."""
+        return tensor_file.pieces(self._file())
 
     def size(self) -> int:
         """Return the length of `to_bytes()`. Raises StateError as `digest` does."""
@@ -85,7 +89,7 @@ class State:
 
         Raises StateError as `digest` does.
         """
-        return b"".join(tensor_file.pieces(self._file()))
+        return b"".join(self.pieces())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "State":

@@ -147,6 +147,12 @@ class Computer:
     def progress(self, step: int) -> dict[str, float]:
         return self.backend.progress(step)
 
+    def model(self) -> Iterable[bytes | memoryview]:
+        return self.backend.model()
+
+    def recall(self, step: int, data: bytes) -> bytes:
+        return self.backend.recall(step, data)
+
 
 @define(eq=False)
 class Cluster:
@@ -169,6 +175,7 @@ class Cluster:
     logs: list[Log] = field(factory=list)
     nodes: list[Peer] = field(factory=list)
     computers: list[Computer] = field(factory=list)
+    entropies: list[random.Random] = field(factory=list)  # of all processes, in the order of their starts
 
     def __attrs_post_init__(self) -> None:
         torch.set_num_threads(1)
@@ -179,20 +186,25 @@ class Cluster:
             self._add(me)
 
     def _add(self, me: int) -> None:
-        task, log, attack = self.make_task(), Log(), self.attacks.get(me)
-        folder = self.folder and self.folder / f"p{me}"
-        if folder is not None:
-            folder.mkdir()
-        ledger = Ledger.create(folder, self.genesis.run_id, dump(self.genesis), str(self.task_base))
-        options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
-        peer = make_peer(self.genesis, me, key(me), task, None, None, ledger, log, options)
-        entropy = random.Random(f"{self.seed} {me}")
-        computer = Computer(cast(Backend, peer.backend), entropy)
-        computer.peer, peer.backend = peer, cast(Backend, computer)
+        task, log, peer, computer = self.made(me)
         self.tasks.append(task)
         self.logs.append(log)
         self.nodes.append(peer)
         self.computers.append(computer)
+
+    def made(self, me: int) -> tuple[Task, Log, Peer, Computer]:
+        task, log, attack = self.make_task(), Log(), self.attacks.get(me)
+        folder = self.folder and self.folder / f"p{me}"
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+        ledger = Ledger.create(folder, self.genesis.run_id, dump(self.genesis), str(self.task_base))
+        options = Options(Path("run.toml"), Path("out"), attack=spec(attack) if attack else None)
+        peer = make_peer(self.genesis, me, key(me), task, None, None, ledger, log, options)
+        entropy = random.Random(f"{self.seed} {me} {len(self.entropies)}")
+        self.entropies.append(entropy)
+        computer = Computer(cast(Backend, peer.backend), entropy)
+        computer.peer, peer.backend = peer, cast(Backend, computer)
+        return task, log, peer, computer
 
     @cached_property
     def honest(self) -> list[int]:

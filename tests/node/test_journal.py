@@ -2,139 +2,219 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
-from btard.keys import verify
-from btard.node.journal import MAGIC, Journal, JournalError, read_journal
-from btard.statemachine.messages import Enter, Envelope
-from btard.wire import decode_frame, encode_frame, encode_payload, make_envelope, signed_content
-from tests.node.cluster import Cluster, key
+from btard.node import frozen, journal
+from btard.node.frozen import FrozenError, freeze, thaw
+from btard.node.journal import Journal, JournalError, journal_path
+from btard.statemachine.events import Received
+from btard.statemachine.messages import Envelope
+from btard.statemachine.state import State
+from btard.wire import decode_frame
+from fuzz.world import Culprits, World, configs, parameters
+from tests.node.cluster import key
+from tests.node.damage import KEY, RUN, Killed, envelope, held, opened, used
+from tests.node.returns import RUN as RETURNS_RUN
+from tests.node.returns import Returns
 
-RUN, KEY = b"r" * 32, key(0).sign_public
+# -- values as bytes --------------------------------------------------------------------------------------
 
 
-def envelope(step: int) -> Envelope:
-    payload = encode_payload(0, Enter(step, 1))
-    return make_envelope(0, payload, key(0).sign(signed_content(RUN, payload)))
+class Noted(World):
+    """Notes every event and the state that it led to."""
+
+    noted: list[object]
+
+    def step(self, peer: int, event: object) -> None:
+        super().step(peer, event)  # type: ignore[arg-type]
+        self.noted += [event, self.states[peer]]
 
 
-def written(path: Path, records: int) -> list[bytes]:
-    journal = Journal(path, RUN, KEY)
-    for step in range(records):
-        journal.append(envelope(step))
-    journal.flush()
-    journal.close()
-    return [encode_frame(envelope(step)) for step in range(records)]
+@pytest.mark.shows("OPS-5")
+def test_every_state_and_event_of_a_run_comes_back_as_it_was() -> None:
+    world = Noted(configs(4, parameters(4)), seed=1, oracle=Culprits(gradient=[3]))
+    world.noted = []
+    world.run(lambda: world.over(range(3)))
+    assert any(isinstance(value, State) and value.epoch == 1 for value in world.noted)
+    for value in world.noted[::7]:
+        assert thaw(freeze(value)) == value
+    malformed = Received(1, evolve(envelope(1), payload=b"\xff", message=None, hash=bytes(32)))
+    assert thaw(freeze(malformed)).frame.message is None
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.binary(max_size=5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.integers(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(values)
+def test_plain_values_come_back_as_they_were(value: object) -> None:
+    assert thaw(freeze(value)) == value
+
+
+@pytest.mark.refuses("OPS-5")
+@given(st.binary(max_size=40) | st.sampled_from([b"\x81\x65State", b"\x80", b"\x82\x65Phase\x18\x63", b"\xa0"]))
+def test_bytes_that_are_no_value_are_refused(data: bytes) -> None:
+    with suppress(FrozenError):
+        assert freeze(thaw(data))
+
+
+def test_only_values_of_the_state_machine_are_written() -> None:
+    for value in (object(), [1], Path("x"), frozen):
+        with pytest.raises(FrozenError, match="is nothing that a journal holds"):
+            freeze(value)
+
+
+# -- what is written is read --------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("MSG-7", "OPS-5", "OPS-7")
+def test_what_is_durable_is_there_again_and_nothing_else(tmp_path: Path) -> None:
+    with closing(used(tmp_path / "j")):
+        pass
+    with closing(opened(tmp_path / "j")) as again:
+        assert again.saved is not None
+        assert again.saved.events == (held(0), held(1), held(2))  # the last one was not durable
+        assert all(again.knows(envelope(step).message.slot, envelope(step).hash) for step in range(3))
+        again.record(held(5))
+        again.flush()
+    with closing(opened(tmp_path / "j")) as again:
+        assert again.saved is not None
+        assert again.saved.events == (held(0), held(1), held(2), held(5))
+
+
+@pytest.mark.shows("MSG-7", "OPS-5")
+def test_a_snapshot_takes_the_place_of_what_led_to_it(tmp_path: Path) -> None:
+    with closing(used(tmp_path / "j")) as first:
+        saved = Killed.of(_made(tmp_path / "killed")).saved
+        first.snapshot(saved.state, saved.outstanding)
+        first.record(held(9))
+        first.flush()
+    with closing(opened(tmp_path / "j")) as again:
+        assert again.saved == evolve(saved, events=(held(9),))
+        assert again.knows(envelope(0).message.slot, envelope(0).hash)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.shows("MSG-7")
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    frames = written(tmp_path / "journal", 3)
-    assert read_journal(tmp_path / "journal") == (RUN, KEY, frames)
-
-
-@pytest.mark.shows("MSG-7")
-def test_a_record_is_durable_before_its_message_is_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever peer 0 sends and has signed itself is in what fsync has been called on."""
-    cluster = Cluster(peers=4, steps=2, attacks={2: "bad_aggregate@2"})
-    path = tmp_path / "journal"
-    durable = b""
-    real_fsync = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        nonlocal durable
-        real_fsync(descriptor)
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            durable = path.read_bytes()
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    peer = cluster.nodes[0]
-    peer.journal = Journal(path, cluster.genesis.run_id, key(0).sign_public)
-    sent = set()
+def test_a_message_is_durable_before_it_is_sent(tmp_path: Path) -> None:
+    """Whatever peer 0 sends and has signed itself is in what another process would read at that moment."""
+    returns = Returns(tmp_path, peers=4, steps=1)
+    place = journal_path(tmp_path / "p0", RETURNS_RUN)
+    copy = tmp_path / "copy"
+    sent = 0
 
     def carried(sender: int, _receiver: int, frame: bytes) -> list[tuple[float, bytes]]:
-        if sender == 0 and frame[1:].startswith(b"\x67message"):
+        nonlocal sent
+        if sender == 0 and frame[1:].startswith(b"\x67message") and sent % 5 == 0:
             message = decode_frame(frame, 4)
             assert isinstance(message, Envelope)
+            assert message.message is not None
             if message.author == 0:
-                assert frame in durable
-                sent.add(frame)
+                for suffix in ("", "-wal", "-head"):
+                    copy.with_name(f"copy{suffix}").write_bytes(
+                        place.with_name(place.name + suffix).read_bytes()
+                    )
+                with closing(Journal(copy, RETURNS_RUN, key(0).sign_public)) as read:
+                    assert read.knows(message.message.slot, message.hash)
+        sent += sender == 0
         return [(0.0, frame)]
 
-    cluster.network.filter = carried
-    with closing(peer.journal):
-        cluster.run().check_agreement()
-    assert [rule for _, _, rule in cluster.bans()] == ["VER-4"]  # so votes and EPOCH are among the messages
-    run, public, frames = read_journal(path)
-    assert (run, public) == (cluster.genesis.run_id, key(0).sign_public)
-    assert sent == set(frames)
-    assert len(frames) == len(sent)
-    for frame in frames:
-        message = decode_frame(frame, 4)
-        assert isinstance(message, Envelope)
-        assert verify(public, signed_content(run, message.payload), message.signature)
+    returns.network.filter = carried
+    returns.run()
+    returns.check_finished()
+    returns.close()
+    assert sent > 20
 
 
-@pytest.mark.refuses("MSG-7")
-def test_nobody_signs_over_an_earlier_start(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    written(path, 1)
-    before = path.read_bytes()
-    with pytest.raises(JournalError, match=r"earlier start.*new run.*--out"):
-        Journal(path, RUN, KEY)
-    assert path.read_bytes() == before
-    journal = Journal(tmp_path / "open", RUN, KEY)  # in use by another process, or it was killed
-    with pytest.raises(JournalError, match="earlier start"):
-        Journal(tmp_path / "open", RUN, KEY)
-    journal.close()
+# -- what a journal refuses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.refuses("MSG-5", "MSG-7")
+def test_another_message_for_a_slot_is_not_signed(tmp_path: Path) -> None:
+    with closing(used(tmp_path / "j")) as first:
+        other = evolve(envelope(1), hash=bytes(32))
+        first.sign(envelope(1))  # the same one again is no other
+        with pytest.raises(JournalError, match="holds another message for"):
+            first.sign(other)
+    with closing(opened(tmp_path / "j")) as again, pytest.raises(JournalError, match="nothing was sent"):
+        again.sign(other)
 
 
 @pytest.mark.shows("MSG-7")
 def test_a_start_that_signed_nothing_leaves_no_journal(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    written(path, 0)
-    assert not path.exists()
-    written(path, 1)
-    assert path.exists()
+    journal = opened(tmp_path / "j")
+    journal.record(held(0))
+    journal.flush()
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.refuses("MSG-7")
-@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
-def test_every_changed_byte_is_noticed(tmp_path: Path, flip: int) -> None:
-    path = tmp_path / "journal"
-    written(path, 2)
-    data = path.read_bytes()
-    for place in range(len(data)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
-        if len(MAGIC) <= place < len(MAGIC) + 64:
-            assert read_journal(path)[:2] != (RUN, KEY)  # another run or key than the reader's own
-        else:
-            with pytest.raises(JournalError, match=r"is no journal|torn or changed at byte"):
-                read_journal(path)
+@pytest.mark.parametrize(
+    ("run", "public", "version", "says"),
+    [
+        (b"x" * 32, KEY, "1", "the journal of another run: choose another --out"),
+        (RUN, bytes(32), "1", "the journal of another peer: use its key"),
+        (RUN, KEY, "2", "written by btard 1: a step goes on with the version that began it"),
+    ],
+)
+def test_the_journal_of_another_run_key_or_version(
+    tmp_path: Path, run: bytes, public: bytes, version: str, says: str
+) -> None:
+    used(tmp_path / "j").close()
+    with pytest.raises(JournalError, match=says):
+        Journal(tmp_path / "j", run, public, version)
+    opened(tmp_path / "j").close()  # it is as it was
 
 
 @pytest.mark.refuses("MSG-7")
-def test_every_torn_end_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    frames = written(path, 2)
-    data = path.read_bytes()
-    size = (len(data) - len(MAGIC) - 64) // 2
-    ends = {len(data) - 2 * size: frames[:0], len(data) - size: frames[:1]}  # a record less is no torn one
-    for length in range(len(data)):
-        path.write_bytes(data[:length])
-        if length in ends:
-            assert read_journal(path)[2] == ends[length]
-        else:
-            with pytest.raises(JournalError, match=r"is no journal|torn or changed at byte"):
-                read_journal(path)
+def test_a_journal_of_a_newer_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "FORMAT", journal.FORMAT + 1)
+    used(tmp_path / "j").close()
+    monkeypatch.undo()
+    with pytest.raises(JournalError, match="written by another version of btard: install that one"):
+        opened(tmp_path / "j")
+
+
+@pytest.mark.refuses("OPS-2")
+def test_a_journal_in_use(tmp_path: Path) -> None:
+    with closing(used(tmp_path / "j")), pytest.raises(JournalError, match="is in use by another process"):
+        opened(tmp_path / "j")
+
+
+@pytest.mark.refuses("MSG-7", "OPS-7")
+def test_damage_at_any_place_is_noticed_or_harmless(tmp_path: Path) -> None:
+    """Some places; `python -m tests.node.damage` tries all of them."""
+    killed = Killed.of(_made(tmp_path / "first"))
+    assert sorted(killed.files) == ["j", "j-head", "j-wal"]
+    outcomes = {what: killed.outcome(files, tmp_path / "again") for what, files in killed.damaged(397)}
+    assert killed.outcome(killed.files, tmp_path / "again") == ""
+    assert not any("\n" in line for line in outcomes.values())
+    for what in (
+        "j-wal: gone",
+        "j-head: gone",
+        "j: gone",
+        "j-wal: cut at 0",
+        "j-head: cut at 0",
+        "j: cut at 0",
+    ):
+        assert "is damaged" in outcomes[what]
+        assert "signs nothing more in this run" in outcomes[what]
 
 
 @contextmanager
@@ -149,33 +229,24 @@ def room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.refuses("MSG-7")
-def test_on_a_full_disk_nothing_is_sent(tmp_path: Path) -> None:
-    cluster = Cluster(peers=3, steps=1)
-    path = tmp_path / "journal"
-    cluster.nodes[0].journal = journal = Journal(path, cluster.genesis.run_id, key(0).sign_public)
-    sent: list[bytes] = []
-
-    def carried(sender: int, _receiver: int, frame: bytes) -> list[tuple[float, bytes]]:
-        sent.extend([frame] if sender == 0 and frame[1:].startswith(b"\x67message") else [])
-        return [(0.0, frame)]
-
-    cluster.network.filter = carried
-    room = path.stat().st_size + 1000
-    with closing(journal), room_for(room), pytest.raises(JournalError, match="cannot write the journal"):
-        cluster.run()
-    with pytest.raises(JournalError, match="torn"):
-        read_journal(path)
-    data = path.read_bytes()
-    assert sent
-    assert all(frame in data for frame in sent)
+def test_on_a_full_disk_nothing_more_is_sent_and_the_peer_comes_back_when_there_is_room(tmp_path: Path) -> None:
+    returns = Returns(tmp_path)
+    with room_for(60_000), pytest.raises(JournalError, match=r"cannot use the journal .*make room on the disk"):
+        returns.run()
+    assert any(author == 0 for author, _ in returns.signed)
+    returns.kill(0)
+    returns.start(0)
+    returns.run()
+    returns.check_finished()
+    returns.close()
 
 
 @pytest.mark.refuses("MSG-7")
-@pytest.mark.parametrize("size", [0, 10])
+@pytest.mark.parametrize("size", [0, 10, 5000])
 def test_a_journal_that_cannot_be_begun_is_an_error_of_one_line(tmp_path: Path, size: int) -> None:
-    with room_for(size), pytest.raises(JournalError, match="cannot write the journal") as caught:
-        Journal(tmp_path / "journal", RUN, KEY)
+    with room_for(size), pytest.raises(JournalError, match="cannot use the journal") as caught:
+        opened(tmp_path / "j")
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "journal").exists()
-    with pytest.raises(JournalError, match=r"cannot write the journal.*No such file"):
-        Journal(tmp_path / "missing" / "journal", RUN, KEY)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(JournalError, match=r"cannot use the journal.*No such file"):
+        opened(tmp_path / "missing" / "j")

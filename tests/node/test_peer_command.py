@@ -12,7 +12,7 @@ import pytest
 from btard.cli.main import main
 from btard.genesis import RunFile
 from btard.keys import KeyPair
-from btard.node.journal import Journal
+from btard.node.journal import Journal, journal_path
 from btard.node.status_file import read_status
 from btard.node.words import Names
 from btard.statemachine.messages import Enter
@@ -54,7 +54,7 @@ def free(address: str) -> bool:
 
 
 def journal(folder: Path, run: RunFile) -> Path:
-    return folder / "out" / f"journal-{run.run_id.hex()[:16]}"
+    return journal_path(folder / "out", run.run_id)
 
 
 @pytest.mark.refuses("GEN-5", "GEN-8")
@@ -96,7 +96,7 @@ def test_a_task_that_cannot_compute_a_gradient(tmp_path: Path, run: RunFile, ref
     assert not journal(tmp_path, run).exists()
 
 
-@pytest.mark.refuses("GEN-8")
+@pytest.mark.refuses("GEN-8", "OPS-9")
 @pytest.mark.parametrize("place", ["control", "bulk"])
 def test_a_port_in_use(run: RunFile, refused: Peer, place: str) -> None:
     address = getattr(run.peers[0], place)
@@ -108,15 +108,14 @@ def test_a_port_in_use(run: RunFile, refused: Peer, place: str) -> None:
 
 
 @pytest.mark.refuses("MSG-7", "GEN-8")
-def test_a_journal_of_an_earlier_start(tmp_path: Path, run: RunFile, refused: Peer) -> None:
+def test_the_journal_of_another_key(tmp_path: Path, run: RunFile, refused: Peer) -> None:
     (tmp_path / "out").mkdir()
-    earlier = Journal(journal(tmp_path, run), run.run_id, key(0).sign_public)
-    payload = encode_payload(0, Enter(1, 1))
-    earlier.append(make_envelope(0, payload, bytes(64)))
+    earlier = Journal(journal(tmp_path, run), run.run_id, key(1).sign_public)
+    earlier.sign(make_envelope(0, encode_payload(0, Enter(1, 1)), bytes(64)))
+    earlier.flush()
     earlier.close()
     line = refused(run)
-    assert "is the journal of an earlier start" in line
-    assert "start a new run (btard init), or choose another --out" in line
+    assert "is the journal of another peer: use its key, or choose another --out" in line
     assert free(run.peers[0].control)
 
 

@@ -26,6 +26,10 @@ class TransportError(BtardError):
     """The transport cannot work as it was set up; the message is one line that says what to do."""
 
 
+class PortInUseError(TransportError):
+    """Another process listens there; a moment later it may not."""
+
+
 @attrs.frozen
 class Endpoint:
     """Where a peer listens, and its key: `control` and `bulk` as tcp://host:port, `curve_public` in Z85."""

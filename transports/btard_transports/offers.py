@@ -14,8 +14,8 @@ Request = TypeVar("Request")
 MAX_WAITING = 1024
 # Only where requesters are not authenticated can there be more of them than peers.
 MAX_REQUESTERS = 4096
-# Links break and requests are repeated, but nobody needs the whole object more often than this.
-MAX_SERVINGS = 4
+# Links break, requests are repeated, peers come back; but nobody needs the whole object more often than this.
+MAX_SERVINGS = 8
 
 
 @attrs.define

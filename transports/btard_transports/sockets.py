@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import zmq
 
 from btard.keys import KeyPair
-from btard_transports.interface import TransportError
+from btard_transports.interface import PortInUseError, TransportError
 from btard_transports.limits import Limits
 from btard_transports.zap import DOMAIN
 
@@ -76,9 +76,8 @@ def bind(socket: Socket, address: str) -> None:
         socket.setsockopt(zmq.IPV6, "[" in address)
         socket.bind(address)
     except zmq.ZMQError as error:
-        raise TransportError(
-            f"cannot listen on {address}: {_BIND_HELP.get(error.errno or 0, _other(error))}"
-        ) from None
+        kind = PortInUseError if error.errno == errno.EADDRINUSE else TransportError
+        raise kind(f"cannot listen on {address}: {_BIND_HELP.get(error.errno or 0, _other(error))}") from None
 
 
 def connect(socket: Socket, address: str) -> None:

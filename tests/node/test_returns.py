@@ -1,0 +1,201 @@
+"""A peer that is killed and started again goes on where it was, and signs nothing twice."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from btard.node.journal import JournalError, journal_path
+from btard.statemachine import effects as fx
+from btard.statemachine.table import Phase
+from tests.node.returns import RUN, Returns
+
+
+def all_crashes(folder: Path, peers: int, first: int, stride: int) -> list[fx.Effect]:
+    """Crash before every `stride`-th effect of a run in turn, come back, and finish; return those effects."""
+    crashes = []
+    for number in range(first, 10_000, stride):
+        home = folder / f"{number}"
+        home.mkdir()
+        returns = Returns(home, peers, seed=number)
+        effect = returns.crash_at(0, number)
+        if effect is not None:
+            crashes.append(effect)
+            returns.start(0)
+            returns.run()
+        returns.check_finished()
+        returns.close()
+        shutil.rmtree(home)
+        if effect is None:
+            break
+    return crashes
+
+
+@pytest.mark.shows("MSG-5", "MSG-7", "OPS-4", "OPS-5")
+@pytest.mark.parametrize(("peers", "first"), [(3, 5), (4, 2)])
+def test_a_crash_between_any_two_effects(tmp_path: Path, peers: int, first: int) -> None:
+    """Some of them; `python -m tests.node.test_returns PEERS` crashes before every single one."""
+    crashes = all_crashes(tmp_path, peers, first, 31)
+    assert len(crashes) > 4
+
+
+@pytest.mark.shows("OPS-5", "OPS-6")
+def test_all_peers_are_killed_at_once_and_come_back(tmp_path: Path) -> None:
+    """Objects are nowhere any more: parts and aggregates are computed again, from the model before them."""
+    everybody = frozenset(range(4))
+    for number in range(70, 200, 29):
+        (home := tmp_path / f"{number}").mkdir()
+        returns = Returns(home, 4, kept=everybody, seed=number)
+        assert returns.crash_at(0, number) is not None
+        for peer in everybody - {0}:
+            returns.kill(peer)
+        for peer in everybody:
+            returns.start(peer)
+        returns.run()
+        returns.check_finished()
+        returns.close()
+
+
+@pytest.mark.shows("OPS-5")
+def test_a_peer_may_come_back_again_and_again(tmp_path: Path) -> None:
+    returns = Returns(tmp_path, 3, steps=6)
+    crashes = 0
+    while returns.crash_at(0, 300) is not None:
+        crashes += 1
+        returns.start(0)
+    assert crashes > 1
+    returns.check_finished()
+    returns.close()
+
+
+# -- what must not be signed --------------------------------------------------------------------------------
+
+
+@pytest.mark.refuses("MSG-9", "OPS-4")
+@pytest.mark.parametrize("older", [True, False])
+def test_with_an_older_journal_or_none_nothing_is_signed(tmp_path: Path, older: bool) -> None:
+    returns = Returns(tmp_path, 4)
+    returns.run(lambda: returns.nodes[0].state.at.number == 1)
+    home, kept = tmp_path / "p0", tmp_path / "kept"
+    returns.kill(0)
+    shutil.copytree(home, kept)
+    returns.start(0)
+    returns.run(lambda: returns.nodes[0].state.at.number == 2)
+    returns.kill(0)
+    shutil.rmtree(home)
+    if older:
+        shutil.copytree(kept, home)
+    before = len([None for author, _ in returns.signed if author == 0])
+    peer = returns.start(0)
+    returns.run(lambda: peer.over)
+    assert peer.failure is not None
+    assert "a message that the journal in this folder does not hold" in peer.failure
+    assert "start it with the folder in which it ran last (--out)" in peer.failure
+    assert len([None for author, _ in returns.signed if author == 0]) == before
+    assert not peer.started
+    returns.close()
+
+
+@pytest.mark.shows("MSG-9")
+def test_what_another_key_signed_does_not_stop_a_peer(tmp_path: Path) -> None:
+    from attrs import evolve
+
+    from btard.wire import encode_frame
+    from tests.node.damage import envelope
+
+    returns = Returns(tmp_path, 3)
+    returns.run(lambda: returns.nodes[0].state.at.number == 1)
+    peer = returns.nodes[0]
+    peer.on_control(1, encode_frame(evolve(envelope(7), signature=bytes(64))))
+    returns.run()
+    returns.check_finished()
+    returns.close()
+
+
+@pytest.mark.refuses("OPS-4")
+def test_a_peer_goes_on_only_when_so_many_have_answered_that_one_is_honest(tmp_path: Path) -> None:
+    """Of four peers, two others have to answer; it says whom it waits for, without end."""
+    returns = Returns(tmp_path, 4)
+    returns.run(lambda: returns.nodes[0].state.at.number == 1)
+    returns.kill(0)
+    returns.lost = lambda sender, receiver: {sender, receiver} in ({0, 2}, {0, 3})
+    peer, log = returns.start(0), returns.logs[0]
+    now = returns.network.now
+    returns.run(lambda: returns.network.now > now + 2)
+    assert [entry["peer"] for entry in log.of("joined")] == [1]
+    assert not peer.started
+    returns.lost = lambda sender, receiver: False
+    returns.run()
+    returns.check_finished()
+    returns.close()
+
+
+@pytest.mark.refuses("OPS-6")
+def test_who_computes_something_else_than_before_signs_nothing_more(tmp_path: Path) -> None:
+    returns = Returns(tmp_path, 4)
+    returns.run(lambda: returns.nodes[0].state.at.number == 1 and returns.nodes[0].state.phase is Phase.REDUCE)
+    returns.kill(0)
+    peer = returns.start(0)
+    peer.backend.present = b"bad memory"
+    returns.run(lambda: peer.over)
+    assert "'prepare' came out other than before this peer went away" in str(peer.failure)
+    returns.close()
+
+
+@pytest.mark.refuses("OPS-6")
+def test_without_its_model_a_peer_does_not_go_on(tmp_path: Path) -> None:
+    returns = Returns(tmp_path, 4, steps=3)
+    returns.run(lambda: returns.nodes[0].state.at.number == 3 and returns.nodes[0].state.phase is Phase.REDUCE)
+    returns.kill(0)
+    for path in (tmp_path / "p0").glob("*.model*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    peer = returns.start(0)
+    returns.run(lambda: peer.over)
+    assert "the model before step 3 is not on disk as the journal knows it" in str(peer.failure)
+    returns.close()
+
+
+# -- the rest -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("OPS-3")
+def test_a_wall_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    returns = Returns(tmp_path, 3)
+    returns.run(lambda: returns.nodes[0].state.at.number == 1)
+    returns.kill(0)
+    monkeypatch.setattr(time, "time", lambda: -1e9)
+    returns.start(0)
+    returns.run()
+    returns.check_finished()
+    returns.close()
+
+
+@pytest.mark.shows("OPS-8")
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    returns = Returns(tmp_path, 3)
+    returns.run()
+    returns.kill(0)
+    peer = returns.start(0)
+    assert peer.over
+    assert peer.failure is None
+    returns.close()
+
+
+@pytest.mark.refuses("OPS-2")
+def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+    returns = Returns(tmp_path, 3)
+    assert journal_path(tmp_path / "p0", RUN).exists()
+    with pytest.raises(JournalError, match="is in use by another process: stop that one"):
+        returns.start(0)
+    returns.close()
+
+
+if __name__ == "__main__":
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        print(len(all_crashes(Path(scratch), int(sys.argv[1]), 0, 1)), "crashes, all came back")
