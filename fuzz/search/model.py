@@ -238,7 +238,7 @@ class Model:
         return world._replace(links=tuple(links)) if outcome.sends else world
 
     def _frozen(self, peer: Peer) -> bool:
-        return self.cores.states[peer.state].phase in (Phase.SETTLE, Phase.RATIFY, Phase.STOPPED)
+        return self.cores.states[peer.state].phase in (Phase.SETTLE, Phase.RATIFY, Phase.HALTED, Phase.STOPPED)
 
     def _useless(self, peer: Peer, index: int, event: int) -> bool:
         """Whether a frozen peer will never use this message: phase messages and the like of its epoch."""
@@ -325,7 +325,7 @@ class Model:
 
     def _over(self, world: World, place: int) -> bool:
         peer, state = world.peers[place], self.state(world, place)
-        return peer.gone or state.phase is Phase.STOPPED or self.configuration.until(state)
+        return peer.gone or state.phase in (Phase.HALTED, Phase.STOPPED) or self.configuration.until(state)
 
     def check_end(self, world: World) -> None:
         """Raise Violation where the story ends and honest peers did not do the same."""
