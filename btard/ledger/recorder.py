@@ -57,10 +57,13 @@ class Recorder:
             self._told[place] = min(order(proof), self._told.get(place, order(proof)))
 
     def received(self, state: State, sender: int, chain: Chain) -> bool:
-        """Look at a chain's proof; say whether it is for the ledger alone: nobody signed it (spec OPS-13)."""
+        """Look at a chain's proof; say whether it is for the ledger alone (spec OPS-13).
+
+        Those of epochs that are over may also explain to the state machine why somebody is out (spec AGR-20).
+        """
         if isinstance(chain.klass, GuiltyClass) and isinstance(chain.object, Evidence):
             self._consider(state, sender, chain.epoch, chain.object)
-            return not chain.signatures
+            return not chain.signatures and chain.epoch == state.epoch
         return False
 
     def expelled(self, state: State, effect: fx.Expelled) -> None:
