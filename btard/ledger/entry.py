@@ -8,8 +8,8 @@ import cbor2
 from attrs import frozen
 
 from btard.hashing import digest
-from btard.ledger import codec
 from btard.ledger.proof import order, shown
+from btard.node.frozen import freeze, thaw
 from btard.statemachine.compute import GradientCheck, Judge, PartCheck
 from btard.statemachine.messages import Chain, Claim, Digest, Envelope, Evidence
 from btard.wire import MAX_PEERS, WireError, decode_frame, encode_frame, make_envelope
@@ -82,20 +82,22 @@ class Judgement:
 
     def to_bytes(self) -> bytes:
         """Return its bytes."""
-        record = [codec.plain(self.request), pack_envelopes(self.envelopes), list(self.objects), self.model]
+        record = [freeze(self.request), pack_envelopes(self.envelopes), list(self.objects), self.model]
         return cbor2.dumps(record, canonical=True)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Judgement:
         """Return what `to_bytes` wrote. Raises one of UNREADABLE for anything else."""
         request, messages, objects, model = cbor2.loads(data)
-        return cls(codec.judge(request), unpack_envelopes(messages), tuple(objects), model)
+        judge = thaw(request)
+        if not isinstance(judge, Judge):
+            raise ValueError("not a request to judge")
+        return cls(judge, unpack_envelopes(messages), tuple(objects), model)
 
 
 def judgement_key(epoch: int, step: int, raised: int, claim: Claim) -> bytes:
     """Return the place of a judgement in the ledger."""
-    what = cbor2.dumps(codec.plain(claim), canonical=True)
-    return digest("judgement", _numbers(epoch, step, raised), what)
+    return digest("judgement", _numbers(epoch, step, raised), freeze(claim))
 
 
 def objects_of(request: Judge) -> tuple[Digest, ...]:
