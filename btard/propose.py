@@ -14,6 +14,7 @@ from attrs import frozen
 
 from btard.measured import Measured
 from btard.robust.tolerances import LOOKS, Level
+from btard.statemachine.config import faults
 
 EXACT_RTOL: Final = 1e-6
 """Where all peers compute equal bits: only a bug makes a difference."""
@@ -165,13 +166,18 @@ def delay(round_trips: Mapping[str, float | None], default: int) -> Proposal:
     return Proposal(value, f"{why}; no answer from {_names(silent)}" if silent else why)
 
 
-def bulk_delay(delta: int, dimension: int, bandwidth: float, given: bool, least: int) -> Proposal:
-    """Return the proposal for delta_bulk: a phase moves a vector each way, at `bandwidth` Mbit/s."""
+def bulk_delay(delta: int, dimension: int, bandwidth: float, given: bool, least: int, peers: int) -> Proposal:
+    """Return the proposal for delta_bulk: a phase moves a vector each way, at `bandwidth` Mbit/s.
+
+    And as many again as peers may lie that a part did not come, each of which has it published (spec STP-16).
+    """
+    vectors = 1 + faults(peers)
     sending = 4 * dimension * 8 / (bandwidth * 1000)
-    value = max(least, math.ceil(2 * delta + _BULK_FACTOR * sending))
+    value = max(least, math.ceil(2 * delta + _BULK_FACTOR * vectors * sending))
     source = "given" if given else "assumed"
     moved = f"{4 * dimension / 1e6:.3g} MB a phase at {bandwidth:g} Mbit/s ({source})"
-    return Proposal(value, f"2 delta, and {moved}: {sending:.3g} ms, x {_BULK_FACTOR:g}; at least {least}")
+    why = f"2 delta, and {moved}: {sending:.3g} ms, x {_BULK_FACTOR:g}"
+    return Proposal(value, f"{why} x {vectors} where {vectors - 1} have parts published; at least {least}")
 
 
 def _names(names: Sequence[str]) -> str:

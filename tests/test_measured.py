@@ -229,7 +229,7 @@ def test_delays_follow_from_round_trips_and_bandwidth_and_say_what_is_assumed() 
     assert "no answer from b" in near.why
     assert propose.delay({"a": 0.2, "b": 250.0}, 1000).value == 2500
     assert propose.delay({"a": None}, 1000).why.startswith("assumed")
-    bulk = propose.bulk_delay(1000, 10**7, 100.0, given=False, least=3000)
-    assert bulk.value == 2000 + 2 * 3200
+    bulk = propose.bulk_delay(1000, 10**7, 100.0, given=False, least=3000, peers=8)
+    assert bulk.value == 2000 + 2 * (1 + 3) * 3200
     assert "assumed" in bulk.why
-    assert propose.bulk_delay(1000, 10, 1e3, given=True, least=3000).value == 3000
+    assert propose.bulk_delay(1000, 10, 1e3, given=True, least=3000, peers=8).value == 3000

@@ -84,7 +84,7 @@ def choose(
     bandwidth = options.bandwidth_mbit
     least = DELAYS_MS["delta_bulk"][0]
     bulk = propose.bulk_delay(
-        int(delta.value), task.dimension, bandwidth or 100.0, bandwidth is not None, least
+        int(delta.value), task.dimension, bandwidth or 100.0, bandwidth is not None, least, len(peers)
     )
     proposals = {"numerics": numerics, "gradient_rtol": rtol, "delta": delta, "delta_bulk": bulk}
     proposals |= propose.compute_bounds(measured, mixed, options.validators, bounds)
