@@ -92,6 +92,7 @@ class Recovery:
             self._lost.update(self._own_aggregate(attempt))
         self._busy = True  # until the models are in place
         self._stuck = False  # the first of the queue lacks an object
+        self._came = False  # an object, since the computation under way began
 
     def _own_aggregate(self, attempt: Attempt) -> dict[Digest, Wanted]:
         match attempt.request, attempt.expected:
@@ -189,7 +190,7 @@ class Recovery:
             self._peer.perform(fx.Offer(name, None if to is None else tuple(sorted(to))))
         for name in [name for name in self._lost if store.data(name) is not None]:
             del self._lost[name]
-            self._stuck = False
+            self._stuck, self._came = False, True
         if self._busy:
             return
         attempt = next(filter(self._can_aggregate, self._aggregates), None)
@@ -198,7 +199,7 @@ class Recovery:
         elif self._queue and not self._stuck:
             attempt = self._queue[0]
         if attempt is not None:
-            self._busy = True
+            self._busy, self._came = True, False
             self._peer.submit(attempt, attempt.request)
 
     def _can_aggregate(self, attempt: Attempt) -> bool:
@@ -211,7 +212,7 @@ class Recovery:
         """An attempt is over: it lacked an object, or its result is that of the computation."""
         self._busy = False
         if isinstance(result, Failure) and isinstance(result.exception, MissingObjectError):
-            self._stuck = True
+            self._stuck = not self._came  # what it lacked may have come meanwhile
         else:
             if self._queue and self._queue[0] is attempt:
                 self._queue.popleft()
