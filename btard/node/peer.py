@@ -38,7 +38,6 @@ from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
 
-EARLY_ON_RETURN: Final = 8  # times what is kept of early frames: the others answer with two steps' messages
 _FRESH: Final = (Phase.COMMIT, Phase.DONE)  # with them, nothing of the step before has to be done again
 
 
@@ -142,7 +141,7 @@ class Peer:
             tolerance=self.tolerance,
             report=self.report,
             wait_limit=self.wait_limit if self.recovery is None else inf,
-            max_early=max_frame(self.config.peers) * (1 if self.recovery is None else EARLY_ON_RETURN),
+            max_early=max_frame(self.config.peers),
         )
         self.gathering.begin()
 
@@ -160,18 +159,14 @@ class Peer:
         if last is not None and now < last + HELLO_INTERVAL / 2:
             return
         self._answered[sender] = now
-        slots = [self.state.slots[slot] for slot in sorted(self.state.slots, key=repr)]
-        for envelope in slots:
-            if envelope.author == sender:
-                self.host.send(sender, encode_frame(envelope))
+        for slot in sorted(self.state.slots, key=repr):
+            if self.state.slots[slot].author == sender:
+                self.host.send(sender, encode_frame(self.state.slots[slot]))
         for origin, frame in self.gathering.early:
             if origin == sender:
                 self.host.send(sender, frame)
         if self.gathering.answer(sender, hello) and self.started:
             self.report("came_back", peer=sender)
-        for envelope in slots:
-            if envelope.author != sender:
-                self.host.send(sender, encode_frame(envelope))
 
     def _start(self) -> None:
         self.started = True

@@ -28,7 +28,7 @@ from btard.statemachine.compute import (
 )
 from btard.statemachine.config import Config
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Digest, Reduce
+from btard.statemachine.messages import Digest, Poll, Reduce
 from btard.statemachine.state import State
 from btard_transports.interface import Failure
 
@@ -92,6 +92,7 @@ class Recovery:
             self._lost.update(self._own_aggregate(attempt))
         self._busy = True  # until the models are in place
         self._stuck = False  # the first of the queue lacks an object
+        self._came = False  # an object, since the computation under way began
 
     def _own_aggregate(self, attempt: Attempt) -> dict[Digest, Wanted]:
         match attempt.request, attempt.expected:
@@ -157,6 +158,8 @@ class Recovery:
         for _, envelope in sorted(state.slots.items(), key=repr):
             if envelope.author == peer.config.me:
                 peer.perform(fx.Send(others, envelope))
+        # They answer with all that it missed (AGR-20).
+        peer.perform(fx.Send(others, Poll(state.epoch, state.following, int(state.phase))))
         aggregates = {*(state.last.aggregates if state.last else ())}
         bodies = [envelope.message.body for envelope in state.slots.values() if envelope.message]
         aggregates |= {body.aggregate for body in bodies if isinstance(body, Reduce)}
@@ -187,7 +190,7 @@ class Recovery:
             self._peer.perform(fx.Offer(name, None if to is None else tuple(sorted(to))))
         for name in [name for name in self._lost if store.data(name) is not None]:
             del self._lost[name]
-            self._stuck = False
+            self._stuck, self._came = False, True
         if self._busy:
             return
         attempt = next(filter(self._can_aggregate, self._aggregates), None)
@@ -196,7 +199,7 @@ class Recovery:
         elif self._queue and not self._stuck:
             attempt = self._queue[0]
         if attempt is not None:
-            self._busy = True
+            self._busy, self._came = True, False
             self._peer.submit(attempt, attempt.request)
 
     def _can_aggregate(self, attempt: Attempt) -> bool:
@@ -209,7 +212,7 @@ class Recovery:
         """An attempt is over: it lacked an object, or its result is that of the computation."""
         self._busy = False
         if isinstance(result, Failure) and isinstance(result.exception, MissingObjectError):
-            self._stuck = True
+            self._stuck = not self._came  # what it lacked may have come meanwhile
         else:
             if self._queue and self._queue[0] is attempt:
                 self._queue.popleft()

@@ -85,6 +85,8 @@ class Processes:
                 start_new_session=True,  # so that what it leaves behind can be told
             )
         assert popen.stdout is not None
+        if (before := self.popens.get(index)) is not None and before.stdout is not None:
+            before.stdout.close()  # read to its end: the process is over
         os.set_blocking(popen.stdout.fileno(), False)
         self._selector.register(popen.stdout, selectors.EVENT_READ, index)
         self.popens[index] = popen

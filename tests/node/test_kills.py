@@ -49,5 +49,5 @@ def test_a_peer_is_killed_in_every_phase_and_comes_back(tmp_path: Path) -> None:
             assert processes.errors(peer) == []
             assert (processes.out(peer) / "model.safetensors").exists()
         back = [entry["step"] for entry in processes.of(0, "returned")]
-        # It is back in the step in which it was killed, or where the others had got meanwhile.
-        assert all(step <= found <= step + 1 for step, found in enumerate(back, start=1))
+        # It is back where it was killed, or at what was on disk by then, which is what it had sent.
+        assert all(step - 1 <= found <= step + 1 for step, found in enumerate(back, start=1))
