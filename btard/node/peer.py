@@ -177,7 +177,7 @@ class Peer:
         else:
             self.gathering.report_classes()
             self.report("started", step=0)
-            self._feed(Start(self.hello.model))
+            self.feed(Start(self.hello.model))
         while self.gathering.early:
             self.on_control(*self.gathering.early.popleft())
 
@@ -209,7 +209,7 @@ class Peer:
             self.gathering.keep(peer, frame)
         else:
             if not (isinstance(decoded, Chain) and self.recorder.received(self.state, peer, decoded)):
-                self._feed(Received(peer, decoded))
+                self.feed(Received(peer, decoded))
 
     def _is_unknown(self, envelope: Envelope) -> bool:
         """Whether this peer's key signed this, but not as far as the journal knows (spec MSG-9)."""
@@ -225,13 +225,13 @@ class Peer:
         step = self._steps.pop(digest, None)
         if step is not None and self.failure is None:
             self.backend.store.add_fetched(digest, data, step)
-            self._feed(Held(digest, len(data)))
+            self.feed(Held(digest, len(data)))
             self._recover()
 
     def resume(self) -> None:
         """The operator says that the run goes on without those whom the brake keeps (spec AGR-24)."""
         self.report("resumed", step=self.state.at.number)
-        self._feed(Resume())
+        self.feed(Resume())
 
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out."""
@@ -247,7 +247,7 @@ class Peer:
         elif timer == LINKS_TIMER:
             self.links.due()
         elif isinstance(timer, tuple):
-            self._feed(Fired(timer))
+            self.feed(Fired(timer))
 
     def on_done(self, token: Hashable, result: object) -> None:
         """A computation is over."""
@@ -284,7 +284,7 @@ class Peer:
             return
         if isinstance(request, Load) and self.models is not None:
             self.models.wait()  # it replaces a model that the journal knows
-        self._feed(Computed(request, cast(Result, result)))
+        self.feed(Computed(request, cast(Result, result)))
 
     def _failed(self, what: str, failure: Failure) -> None:
         words = " ".join(str(failure.exception).split())
@@ -310,7 +310,8 @@ class Peer:
 
     # -- what the state machine wants -------------------------------------------------------------------
 
-    def _feed(self, event: Event) -> None:
+    def feed(self, event: Event) -> None:
+        """Let an event happen: it is recorded first, then what follows is carried out."""
         self._events.append(event)
         if len(self._events) > 1:
             return  # an effect of the event being processed brought it about: after that one
@@ -399,7 +400,7 @@ class Peer:
     def _fetch(self, effect: fx.Fetch) -> None:
         data = self.backend.store.data(effect.digest)
         if data is not None and self.backend.store.keep(effect.digest, effect.step):
-            self._feed(Held(effect.digest, len(data)))
+            self.feed(Held(effect.digest, len(data)))
             return
         self._steps[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, effect.size)

@@ -27,8 +27,9 @@ from btard.statemachine.compute import (
     Save,
 )
 from btard.statemachine.config import Config
+from btard.statemachine.events import Returned
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Digest, Poll, Reduce
+from btard.statemachine.messages import Digest, Reduce
 from btard.statemachine.state import State
 from btard_transports.interface import Failure
 
@@ -158,8 +159,6 @@ class Recovery:
         for _, envelope in sorted(state.slots.items(), key=repr):
             if envelope.author == peer.config.me:
                 peer.perform(fx.Send(others, envelope))
-        # They answer with all that it missed (AGR-20).
-        peer.perform(fx.Send(others, Poll(state.epoch, state.following, int(state.phase))))
         aggregates = {*(state.last.aggregates if state.last else ())}
         bodies = [envelope.message.body for envelope in state.slots.values() if envelope.message]
         aggregates |= {body.aggregate for body in bodies if isinstance(body, Reduce)}
@@ -172,6 +171,7 @@ class Recovery:
                 else:
                     peer.perform(fx.Fetch(source, name, wanted.size, wanted.step))
         self.look()
+        peer.feed(Returned())  # the others are asked for all that it missed
 
     def offer(self, name: Digest) -> None:
         """Offer an object, as the peer has noted, when it is here."""

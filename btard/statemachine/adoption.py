@@ -10,7 +10,7 @@ from rpds import HashTrieMap
 from btard.hashing import digest
 from btard.statemachine import effects as fx
 from btard.statemachine.catching_up import catch_up
-from btard.statemachine.config import quorum
+from btard.statemachine.config import faults, quorum
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.evidence import BANNING, proves, rule_broken
 from btard.statemachine.halting import halt, without_signatures
@@ -189,6 +189,9 @@ def heal(turn: Turn) -> bool:
     state = turn.state
     if state.phase is not Phase.HALTED or ("epoch", state.epoch, turn.me) in state.slots:
         return False
+    if state.came_back is not None and (followed := _followed(turn)) is not None:
+        turn.sign(followed)
+        return True
     alike = Poll(state.epoch, state.following, int(Phase.HALTED))
     if any(state.polls.get(peer) != alike for peer in turn.others()) or too_few(turn.config, state.roster):
         return False
@@ -197,3 +200,12 @@ def heal(turn: Turn) -> bool:
         return False  # what another member signed already can still come about
     turn.sign(record)
     return True
+
+
+def _followed(turn: Turn) -> Epoch | None:
+    """Return what f+1 members signed while this peer was away: one of them at least is honest (spec AGR-25)."""
+    roster = turn.state.roster
+    for record, envelopes in _signed(turn).items():
+        if len(envelopes) > faults(len(roster)) and turn.me in record.roster and record.roster != roster:
+            return record
+    return None

@@ -52,4 +52,9 @@ class Resume:
     """The operator has looked: go on without those whom the brake would keep (spec AGR-24)."""
 
 
-Event = Start | Received | Held | Computed | Fired | Resume
+@frozen
+class Returned:
+    """A crash lies between what came before and what comes now; own messages were sent again (spec AGR-25)."""
+
+
+Event = Start | Received | Held | Computed | Fired | Resume | Returned

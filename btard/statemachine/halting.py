@@ -46,14 +46,15 @@ def poll(turn: Turn) -> None:
         return
     if state.halted is not None and state.halted.asked is not None:
         turn.set(halted=evolve(state.halted, asked=state.halted.asked + 1))
-    turn.send(_own_poll(turn))
+    turn.send(own_poll(turn))
     signed = state.slots.get(("epoch", state.epoch, turn.me))
     if signed is not None:
         turn.send(signed)
     turn.timer(POLL_DELTAS * turn.config.timing.delta, "poll", state.epoch)
 
 
-def _own_poll(turn: Turn) -> Poll:
+def own_poll(turn: Turn) -> Poll:
+    """Say where this peer stands (spec AGR-19)."""
     return Poll(turn.state.epoch, turn.state.following, int(turn.state.phase))
 
 
@@ -63,7 +64,7 @@ def ask(turn: Turn, peer: int) -> None:
     name = ("poll", state.epoch, state.position, int(state.phase), peer)
     if state.phase in (*STEP_PHASES, Phase.RATIFY, Phase.DONE) and name not in state.pulled:
         turn.set(pulled=state.pulled.insert(name))
-        turn.send(_own_poll(turn), (peer,))
+        turn.send(own_poll(turn), (peer,))
 
 
 # -- answering ------------------------------------------------------------------------------------------

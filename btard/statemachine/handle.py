@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.adoption import enter_epoch, heal
+from btard.statemachine.coming_back import came_back
 from btard.statemachine.compute import (
     Aggregate,
     Aggregated,
@@ -32,7 +33,7 @@ from btard.statemachine.config import Config
 from btard.statemachine.delivery import deliver, fetch_what_came_early, held
 from btard.statemachine.drift import loaded, saved
 from btard.statemachine.effects import Effect, Timer
-from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
+from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Returned, Start
 from btard.statemachine.halting import may_ask_again, poll, remind, watched
 from btard.statemachine.judgement import (
     judge_delivered,
@@ -91,6 +92,8 @@ def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Eff
             _fired(turn, event.timer)
         case Resume():
             resume(turn)
+        case Returned():
+            came_back(turn)
     _advance(turn)
     return turn.state, tuple(turn.effects)
 

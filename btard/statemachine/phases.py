@@ -18,6 +18,7 @@ from btard.statemachine.checks import (
     validator_check,
     work_of,
 )
+from btard.statemachine.coming_back import back_in_step
 from btard.statemachine.compute import Prepare, Sketch, Verify, Work
 from btard.statemachine.disputes import disputed_parts, median
 from btard.statemachine.drift import apply, set_drifted_aside
@@ -250,6 +251,7 @@ def leave(turn: Turn) -> bool:
     if any(is_accusation(envelope) for envelope in envelopes):
         return False
     certify(turn, Certificate(envelopes))
+    back_in_step(turn)
     view = turn.view(Phase.ACCUSE)
     begin_step(turn, turn.at.number + 1, (view,), Trigger.CERTIFICATE, Trigger.LAST_CERTIFICATE)
     return True

@@ -6,6 +6,7 @@ from attrs import evolve
 
 from btard.statemachine import effects as fx
 from btard.statemachine.catching_up import certified_while_halted
+from btard.statemachine.coming_back import pass_on_and_halt
 from btard.statemachine.config import faults
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.evidence import (
@@ -53,7 +54,8 @@ def note_evidence(turn: Turn, *found: Evidence, chain: Chain | None = None) -> N
         if evidence.subject == turn.me:
             _note_against_me(turn, evidence)
             return
-    if turn.state.phase in _RUNNING:
+    own = [(klass, evidence) for evidence in found for klass in _classes_of(evidence)]
+    if turn.state.phase in _RUNNING and not pass_on_and_halt(turn, own):
         _freeze(turn)
         if chain is not None:
             _accept(turn, chain.klass, chain)

@@ -156,6 +156,7 @@ class State:
     settle: Settle | None = None
     outcome: Epoch | None = None
     halted: Halt | None = None
+    came_back: tuple[int, int] | None = None  # epoch and step, until one is certified that began later
     polls: HashTrieMap[int, Poll] = field(factory=HashTrieMap)  # of the epoch's halted members, each one's last
     answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
     passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
