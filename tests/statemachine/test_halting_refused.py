@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btard.statemachine import effects as fx
+from btard.statemachine.compute import Load
 from btard.statemachine.events import Fired, Received
 from btard.statemachine.handle import handle
 from btard.statemachine.messages import (
+    Accuse,
     Body,
     Certificate,
     Chain,
     Commit,
+    CommitClass,
     Envelope,
     Epoch,
     GuiltyClass,
@@ -23,7 +26,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
-from fuzz.byzantine import changed, forge, sign, silent
+from fuzz.byzantine import changed, forge, sign, silent, to_some
 from fuzz.world import Tamper, World
 from tests.statemachine.stage import expelled, judgement, tried
 from tests.statemachine.test_halting import Cut, between, epochs_signed, one_history, reasons, world_with
@@ -200,7 +203,7 @@ def test_a_made_up_certificate_moves_nobody(fault: str) -> None:
     elif fault == "a claim's place":
         made_up = (*oks[:-1], oks[0])
     else:
-        chain = evolve(chain, klass=evolve(chain.klass, prev=bytes(32)))
+        chain = evolve(chain, klass=CommitClass(1, bytes(32)))
         made_up = oks
     state = asking(world, 0)
     after, effects = handle(world.configs[0], state, Received(3, evolve(chain, object=Certificate(made_up))))
@@ -413,3 +416,37 @@ def test_a_partition_that_hits_the_agreement_leaves_one_history(
 
 def halted_or_over(world: World, peers: Iterable[int]) -> bool:
     return all(world.states[peer].phase is Phase.HALTED or world.over([peer]) for peer in peers)
+
+
+def ahead_alone(seed: int) -> World:
+    """Peer 4 says its last ``ok`` of step 1 to peer 0 alone, which is cut off then until the others go on."""
+
+    def to_peer_0(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        state = world.states[peer]
+        if state.epoch or state.following > 1:
+            return ()
+        return to_some(Accuse, 1, [0])(world, peer, effect)
+
+    def away(now: int, one: int, other: int) -> bool:
+        certified = world.states[0].following > 1
+        return 0 in (one, other) and certified and not all(state.epoch for state in world.states[1:4])
+
+    world = world_with(5, NOBODY, seed, {4: to_peer_0}, f_max=2)
+    world.cut = away
+    return world
+
+
+@pytest.mark.shows("AGR-15", "AGR-22")
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32))
+def test_who_is_one_step_ahead_takes_it_back(seed: int) -> None:
+    """The others do step 1 again without peer 4; peer 0 has its model from them then."""
+    world = ahead_alone(seed)
+    world.run(lambda: world.over(range(4)))
+    one_history(world, range(4))
+    assert all(state.phase is Phase.DONE and state.roster == (0, 1, 2, 3) for state in world.states[:4])
+    certified = [e.step for e in world.of(fx.Certified, 0) if isinstance(e, fx.Certified)]
+    assert certified == [0, 1, *range(1, world.states[0].following)]
+    assert {e for peer in range(4) for e in world.of(fx.Drifted, peer)} == {fx.Drifted(1, (0,))}
+    asked = [effect.request for effect in world.of(fx.Compute, 0) if isinstance(effect, fx.Compute)]
+    assert [request.step for request in asked if isinstance(request, Load)] == [1]
