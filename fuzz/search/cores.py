@@ -130,7 +130,7 @@ class Cores:
                 case fx.Fetch() if Bulk(effect.digest, effect.size) not in state.held:
                     fetches.append((effect.source, Bulk(effect.digest, effect.size)))
         alive = tuple((timer, delay) for timer, delay in timers if timer_counts(self.timers[timer], state))
-        stops = [effect.reason for effect in done if isinstance(effect, fx.Stopped)]
+        stops = [effect.reason for effect in done if isinstance(effect, fx.Stopped | fx.Halted)]
         return Outcome(
             self.states.of(state),
             tuple(sends),
@@ -165,7 +165,7 @@ class Cores:
             if reason:
                 return reason
         if stops and not (stops[0].startswith("2 peers are left") and state.epoch):
-            return f"an honest peer stopped: {stops[0]}"
+            return f"an honest peer stopped or halted: {stops[0]}"
         return None
 
     def _opened_otherwise(self, state: State) -> str | None:

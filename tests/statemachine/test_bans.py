@@ -46,7 +46,8 @@ def play(
     if ready:
         ready(world)
     world.run(lambda: world.over(honest))
-    assert not [e for peer in honest for e in world.of(fx.Stopped, peer)], world.of(fx.Stopped)
+    ended = [e for peer in honest for kind in (fx.Stopped, fx.Halted) for e in world.of(kind, peer)]
+    assert not ended
     assert len({world.states[peer].model_digest for peer in honest}) == 1
     outs = [expelled(world, peer) for peer in honest]
     assert all(out == outs[0] for out in outs)
