@@ -43,7 +43,7 @@ CORE = "btard.statemachine."
 
 @frozen
 class Planted:
-    """A rule taken away; ``shows`` names the configuration in which the search must fail."""
+    """A rule taken away; ``shows`` names the configuration, or the tests, in which that must show."""
 
     name: str
     rule: str
@@ -71,7 +71,8 @@ class Planted:
             yield
 
 
-def _nothing(original: Any) -> Any:
+def nothing(original: Any) -> Any:
+    """Do nothing where the core does something."""
     return lambda *args, **kwargs: None
 
 
@@ -410,12 +411,12 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
     yield Planted(
         "pull-only-at-deadline", "AGR-5", "who is behind asks only when its time is over", "skewed-reduce",
-        {"receive:pull_later": _nothing},
+        {"receive:pull_later": nothing},
     )  # fmt: skip
     yield Planted(
         "no-pull-on-other-views", "AGR-5", "nobody asks why a message follows other messages",
         "equivocate-commit",
-        {"receive:pull_where_views_differ": _nothing, "handle:pull_where_views_differ": _nothing},
+        {"receive:pull_where_views_differ": nothing, "handle:pull_where_views_differ": nothing},
     )  # fmt: skip
     yield Planted(
         "pulls-unanswered-when-frozen", "AGR-6", "who is frozen serves nobody", "equivocate-commit",
@@ -432,15 +433,15 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
     yield Planted(
         "no-late", "AGR-7", "nobody says what did not come", "skewed-reduce",
-        {"handle:phase_timed_out": _nothing},
+        {"handle:phase_timed_out": nothing},
     )  # fmt: skip
     yield Planted(
         "late-unanswered", "AGR-8", "nobody forwards what a LATE names", "late-publish",
-        {"receive:answer_late": _nothing},
+        {"receive:answer_late": nothing},
     )  # fmt: skip
     yield Planted(
         "late-not-answered-later", "AGR-8", "nobody forwards what came only after the LATE", "late-publish",
-        {"receive:answer_earlier_lates": _nothing},
+        {"receive:answer_earlier_lates": nothing},
     )  # fmt: skip
     yield Planted(
         "lates-not-passed-on", "AGR-8", "a LATE is not passed on", "skewed-reduce",
@@ -494,11 +495,11 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
     yield Planted(
         "need-without-late", "STP-19", "nobody says that a needed part did not come", "withhold-part",
-        {"handle:need_timed_out": _nothing},
+        {"handle:need_timed_out": nothing},
     )  # fmt: skip
     yield Planted(
         "no-need", "STP-16", "nobody says which parts it lacks", "withhold-part",
-        {"handle:say_what_is_missing": _nothing},
+        {"handle:say_what_is_missing": nothing},
     )  # fmt: skip
     yield Planted(
         "w-bulk-too-short", "TIM-3", "w_bulk a tick too short", "withhold-commit", shorter={"w_bulk": 1},

@@ -13,13 +13,17 @@ from btard.training.backend import Backend
 
 
 def recompute(book: Book, judgement: Judgement) -> Judged:
-    """Return what this machine finds. Raises BtardError where the task or a vector cannot be loaded."""
+    """Return what this machine finds. Raises BtardError where the task, model or a vector cannot be loaded."""
     parameters, request = book.genesis.parameters, judgement.request
     task = load_task(book.genesis, Options(book.base / "run file", book.base))
     backend = Backend(task, parameters, evaluate_every=1, mixed=book.genesis.numerics == "tolerant")
     for name in judgement.objects:
         backend.store.add_fetched(name, bytearray(book.ledger.object(name)), request.step)
     step = target_step(request)
+    if step is not None and judgement.model is None:
+        raise BtardError(
+            f"this peer had taken step {step + 1} back, and no longer held the model before {step}"
+        )
     if step is not None and judgement.model is not None:
         data = bytearray(book.ledger.object(judgement.model))
         wide = len(data) == 8 * parameters.dimension

@@ -50,8 +50,8 @@ class Compute(Protocol):
     def compute(self, request: Request) -> Result:
         """Return the result of a request."""
 
-    def model_before(self, step: int) -> memoryview:
-        """Return the bytes of the parameters before a step."""
+    def model_before(self, step: int) -> memoryview | None:
+        """Return the bytes of the parameters before a step; None where they are gone."""
 
     def progress(self, step: int) -> dict[str, float]:
         """Return loss, and accuracy where it is due, after ``step``."""
@@ -430,7 +430,8 @@ class Peer:
             for data in held.values():
                 self.ledger.put_object(data)
             step = target_step(request)
-            return None if step is None else self.ledger.put_object(self.backend.model_before(step))
+            model = None if step is None else self.backend.model_before(step)
+            return None if model is None else self.ledger.put_object(model)
 
         self._reporting += 1
         self.host.submit(judgement, keep)

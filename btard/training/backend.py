@@ -87,7 +87,7 @@ class Backend:
                 for piece in self.split(vector, request.own.parts)
             )
         self._audited.clear()
-        if request.audit is not None:
+        if request.audit is not None and self.can_recompute(request.audit):
             self.recomputed(request.audit)
         return cp.Prepared(parts, os.urandom(128))
 
@@ -114,7 +114,7 @@ class Backend:
                 scalars(self.part(name), aggregate, tau, sketcher, self.start(part, len(aggregates)))
                 for part, (name, aggregate) in enumerate(pairs)
             ]
-        elif request.audit is not None:
+        elif request.audit is not None and self.can_recompute(request.audit):
             pieces = self.recomputed(request.audit)
             own = [
                 plain(piece, tau, sketcher, self.start(part, len(pieces))) for part, piece in enumerate(pieces)
@@ -144,11 +144,13 @@ class Backend:
         if data is None:
             raise MissingObjectError(request.digest.hex())
         self.task.load_state(State.from_bytes(bytes(data)))
+        if request.step < self._model_step:  # a step was taken back: the model before it went with it (AGR-22)
+            self._model_step, self._previous = request.step, None
         return cp.Loaded(self.task.model_digest())
 
-    def model_before(self, step: int) -> memoryview:
-        """Return the bytes of the parameters before a step. Raises ValueError where they are gone."""
-        return raw_bytes(self._model(step))
+    def model_before(self, step: int) -> memoryview | None:
+        """Return the bytes of the parameters before a step; None where they are gone."""
+        return raw_bytes(self._model(step)) if self._has(step) else None
 
     def _model(self, step: int) -> torch.Tensor:
         if step == self._model_step:
@@ -156,6 +158,13 @@ class Backend:
         if step == self._model_step - 1 and self._previous is not None:
             return self._previous
         raise ValueError(f"the model before step {step} is not kept any more")
+
+    def can_recompute(self, work: cp.Work) -> bool:
+        """Whether the model of a gradient is here: not where the step after it was taken back (spec AGR-22)."""
+        return self._has(work.step)
+
+    def _has(self, step: int) -> bool:
+        return step == self._model_step or (step == self._model_step - 1 and self._previous is not None)
 
     def look_back(self, step: int, parameters: torch.Tensor) -> None:
         """Stand as if the step after ``step`` were under way: ``parameters`` are those before ``step``."""

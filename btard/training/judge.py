@@ -46,11 +46,14 @@ class Judging:
         found = [claim for check in request.disputed for claim in self._part_claims(check, disputed=True)]
         if request.own is not None and request.own not in request.disputed:
             found += self._part_claims(request.own, disputed=False)
-        if request.audit is not None and self._gradient_off(request.audit, Level.ACCUSE, twice=False):
-            found.append(Claim(ClaimKind.GRADIENT, request.audit.work.peer, 0, b""))
+        audit = request.audit
+        if audit and self._is_known(audit) and self._gradient_off(audit, Level.ACCUSE, twice=False):
+            found.append(Claim(ClaimKind.GRADIENT, audit.work.peer, 0, b""))
         for check in request.validators:
             if found:
                 break  # it is the first that is claimed (VER-12), and each of these costs a gradient
+            if not self._is_known(check.target):
+                continue
             found += self._validator_claim(check)
         return tuple(found)
 
@@ -84,7 +87,13 @@ class Judging:
     # -- judging: above the lower threshold -------------------------------------------------------------
 
     def guilty(self, claim: Claim, check: cp.PartCheck | cp.GradientCheck | cp.ValidatorCheck) -> int | None:
-        """Return who is guilty: a peer, ACCUSER, or None where two recomputations disagree (spec VER-13)."""
+        """Return who is guilty: a peer or ACCUSER; None where that cannot be told (spec VER-13).
+
+        That is so where two recomputations disagree, or the model that they would need is not here any more.
+        """
+        target = check if isinstance(check, cp.GradientCheck) else getattr(check, "target", None)
+        if target is not None and not self._is_known(target):
+            return None
         match check:
             case cp.PartCheck():
                 return claim.accused if self._part_guilty(claim, check) else cp.ACCUSER
@@ -99,7 +108,7 @@ class Judging:
 
     def broke_its_seed(self, check: cp.GradientCheck) -> bool:
         """Whether a target that is no member any more is to be reported (spec VER-17)."""
-        return bool(self._gradient_off(check, Level.ACCUSE, twice=False))
+        return self._is_known(check) and bool(self._gradient_off(check, Level.ACCUSE, twice=False))
 
     def accomplices(self, check: cp.GradientCheck) -> tuple[int, ...]:
         """Return the aggregators that must have seen a guilty target's false scalars (spec VER-20).
@@ -135,6 +144,9 @@ class Judging:
             return False
         looks = self._second_look.at(check.target.work, ("validator", check.sketch_value), measure, level)
         return all(self._differ(seen[check.part][0], check.sketch, check.norm, level) for seen in looks)
+
+    def _is_known(self, check: cp.GradientCheck) -> bool:
+        return self._backend.can_recompute(check.work)
 
     # -- single checks ----------------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ class Computer:
             result = evolve(result, entropy=self.entropy.randbytes(128))
         return result
 
-    def model_before(self, step: int) -> memoryview:
+    def model_before(self, step: int) -> memoryview | None:
         return self.backend.model_before(step)
 
     def progress(self, step: int) -> dict[str, float]:

@@ -123,7 +123,7 @@ def played(task: Task | None = None, tau: float = TAU, gradient_rtol: float = 1e
     """Step 1 with honest numbers, after it was applied."""
     torch.set_num_threads(1)
     task = task or Toy()
-    values = Parameters(4, task.dimension, tau, 1, 1, math.inf, gradient_rtol, 4.0, 20)
+    values = Parameters(4, task.dimension, tau, 1, 1, math.inf, gradient_rtol, 4.0, 1, 20)
     judge = Backend(task, values, evaluate_every=1)
     works = [cp.Work(peer, 1, seed(peer), PEERS) for peer in range(PEERS)]
     prepared = [judge.compute(cp.Prepare(0, 1, work, None)) for work in works]
@@ -383,3 +383,60 @@ def test_a_validator_that_repeats_what_its_target_committed_is_guilty() -> None:
     copied = evolve(honest, norms=struct.pack(f"<{len(numbers)}d", *(3 * number for number in numbers)))
     check = step.validator_check(1, 2, 3, copied)
     assert step.guilty(Claim(ClaimKind.VALIDATOR, 1, 3, b""), check) == 1
+
+
+# -- a step that is taken back ----------------------------------------------------------------------------
+
+
+def taken_back(step: Step) -> tuple[bytes, bytes]:
+    """Let the judge apply step 2, too, which is to be taken back; return the model before it, and an update."""
+    saved = step.judge.compute(cp.Save(2, step.judge.task.model_digest()))
+    assert isinstance(saved, cp.Saved)
+    step.judge.compute(cp.Apply(2, tuple(step.aggregates)))
+    return saved.digest, step.judge.task.model_digest()
+
+
+@pytest.mark.shows("AGR-22", "VER-14")
+def test_who_took_a_step_back_says_nothing_of_gradients_before_it() -> None:
+    """The model that they were made at is gone: no audit, no claim, no report, and no vote."""
+    step = played()
+    step.contribute(2, torch.cat(step.judge.recompute(step.works[2])) * -3)  # whoever could look would claim
+    false = step.validator_check(1, 2, 3, lazy(step.recomputed(3)))
+    taken_back(step)
+    check = step.gradient_check(2)
+    own = cp.Work(0, 2, seed(20), PEERS)
+    prepared = step.judge.compute(cp.Prepare(1, 2, own, step.works[2]))
+    assert isinstance(prepared, cp.Prepared)
+    assert len(prepared.parts) == PEERS
+    said = step.judge.compute(cp.Sketch(1, 2, NOW, (), step.works[2], (), check))
+    assert said == cp.Sketched(b"", b"", (), False)
+    assert step.claims(audit=check, validators=[false]) == ()
+    assert step.guilty(Claim(ClaimKind.GRADIENT, 2, 0, b""), check) is None
+    assert step.guilty(Claim(ClaimKind.VALIDATOR, 1, 3, b""), false) is None
+    assert step.guilty(Claim(ClaimKind.SCALARS, 1, 0, b""), step.part_check(0)) == cp.ACCUSER
+    assert step.judge.model_before(1) is None
+
+
+@pytest.mark.shows("AGR-22", "STP-13")
+def test_the_model_before_a_step_that_was_taken_back_is_where_others_are() -> None:
+    step, other = played(), played()
+    before, after = taken_back(step)
+    loaded = step.judge.compute(cp.Load(2, before))
+    assert loaded == cp.Loaded(other.judge.task.model_digest())
+    assert step.guilty(Claim(ClaimKind.GRADIENT, 2, 0, b""), step.gradient_check(2)) is None
+    work = cp.Work(2, 2, seed(22), PEERS)
+    gradient = torch.cat(other.judge.recompute(work))
+    assert torch.equal(torch.cat(step.judge.recompute(work)), gradient)
+    assert step.judge.compute(cp.Apply(2, tuple(step.aggregates))) == cp.Applied(after)
+    assert torch.equal(torch.cat(step.judge.recompute(work)), gradient)
+
+
+@pytest.mark.shows("STP-13")
+def test_a_model_that_is_fetched_without_a_step_taken_back_leaves_the_one_before() -> None:
+    """Also in a closing step, before which nothing was updated."""
+    step = played()
+    saved = step.judge.compute(cp.Save(4, step.judge.task.model_digest()))
+    assert isinstance(saved, cp.Saved)
+    step.judge.compute(cp.Load(4, saved.digest))
+    claim = Claim(ClaimKind.GRADIENT, 2, 0, b"")
+    assert step.guilty(claim, step.gradient_check(2)) == cp.ACCUSER
