@@ -108,7 +108,8 @@ def _decided(
             continue
         if isinstance(message.body, Epoch) and signature_holds(config, envelope):
             by_record.setdefault(message.body, set()).add(envelope.author)
-    for record, signers in by_record.items():
+    for record, authors in by_record.items():
+        signers = authors & set(record.roster)  # who is out does not decide (spec AGR-15)
         if len(signers) >= quorum(len(roster)) and set(record.roster) <= set(roster):
             return Decision(record, tuple(sorted(signers)))
     return None

@@ -38,7 +38,7 @@ ASKED_FOR_REASON = 2
 def enter_epoch(turn: Turn) -> bool:
     """Enter the next epoch when enough members signed one record; say whether anything moved (spec AGR-15)."""
     state = turn.state
-    signed = _signed(turn)
+    signed = {record: _counted(record, envelopes) for record, envelopes in _signed(turn).items()}
     decided = [record for record, envelopes in signed.items() if len(envelopes) >= _needed(turn, record)]
     if not decided or state.phase is Phase.STOPPED:
         return False
@@ -60,6 +60,11 @@ def _needed(turn: Turn, record: Epoch) -> int:
     """Return how many members have to sign: all of them what leaves all of them in (spec AGR-23)."""
     members = len(turn.state.roster)
     return members if record.roster == turn.state.roster else quorum(members)
+
+
+def _counted(record: Epoch, envelopes: list[Envelope]) -> list[Envelope]:
+    """Return the signatures of those whom the record leaves in: who is out does not decide (spec AGR-15)."""
+    return [envelope for envelope in envelopes if envelope.author in record.roster]
 
 
 def _signed(turn: Turn) -> dict[Epoch, list[Envelope]]:
@@ -206,6 +211,10 @@ def _followed(turn: Turn) -> Epoch | None:
     """Return what f+1 members signed while this peer was away: one of them at least is honest (spec AGR-25)."""
     roster = turn.state.roster
     for record, envelopes in _signed(turn).items():
-        if len(envelopes) > faults(len(roster)) and turn.me in record.roster and record.roster != roster:
+        if (
+            len(_counted(record, envelopes)) > faults(len(roster))
+            and turn.me in record.roster
+            and record.roster != roster
+        ):
             return record
     return None

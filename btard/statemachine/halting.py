@@ -46,10 +46,10 @@ def poll(turn: Turn) -> None:
         return
     if state.halted is not None and state.halted.asked is not None:
         turn.set(halted=evolve(state.halted, asked=state.halted.asked + 1))
-    turn.send(own_poll(turn))
     signed = state.slots.get(("epoch", state.epoch, turn.me))
     if signed is not None:
-        turn.send(signed)
+        turn.send(signed)  # first: who hears the poll may sign that all stay as they are (spec AGR-23)
+    turn.send(own_poll(turn))
     turn.timer(POLL_DELTAS * turn.config.timing.delta, "poll", state.epoch)
 
 

@@ -396,10 +396,22 @@ def test_a_quorum_of_equal_outcomes_opens_the_next_epoch_and_nothing_less() -> N
 def test_a_second_record_of_a_cheat_still_counts() -> None:
     """Others may have entered the epoch with it; whoever did not count it would follow too late."""
     state = ratifying()
-    state, _ = received(forge(4, evolve(outcome(), next_step=1)), state)
-    state, _ = received(forge(3, outcome()), state)
-    state, effects = received(forge(4, outcome()), state, sender=2)
+    state, _ = received(forge(3, evolve(outcome(), next_step=1)), state)
+    state, _ = received(forge(1, outcome()), state)
+    state, effects = received(forge(3, outcome()), state, sender=2)
     assert judgement(effects).verdict == Verdict.REJECT
+    assert (state.epoch, state.phase) == (1, Phase.SETTLE), "its two records freeze the epoch that it is in"
+
+
+@pytest.mark.refuses("AGR-15")
+def test_who_is_left_out_does_not_count_among_the_signers() -> None:
+    """It could sign for a partition's one side and for the other, and give itself up for that."""
+    state = ratifying()
+    for author in (4, 1):
+        state, effects = received(forge(author, outcome()), state)
+        assert judgement(effects).verdict == Verdict.ACCEPT
+        assert (state.epoch, state.phase) == (0, Phase.RATIFY)
+    state, _ = received(forge(2, outcome()), state)
     assert (state.epoch, state.phase) == (1, Phase.COMMIT)
 
 

@@ -1,0 +1,357 @@
+-- Halting, asking and returning: which epoch record comes about where the times do not hold.
+--
+-- H honest and B Byzantine peers (all of these do the same). Links break: nothing here has a time, everything may be
+-- lost, late, or reach some alone; a time-out may come at any moment. So a peer may act on any part of what others
+-- ever said. Of a step only ACCUSE is here: who holds all `ok`s has its certificate, one in each epoch. SETTLE is
+-- what it still guarantees without times: who is left out is proved guilty, and the own certificate is in the outcome.
+-- Against Byzantine peers there is proof at any time; LATE may be said of anybody.
+
+const
+  H: 3;                        -- honest peers
+  B: 1;                        -- Byzantine peers
+  EPOCHS: 1;                   -- epochs that may end
+  BRAKE: 1;                    -- late_brake (AGR-24); the largest is f_max
+  STEPS: true;                 -- a step may be certified in each epoch
+  LATES: true;                 -- LATE is said of honest peers, too
+  PROOF: true;                 -- there is evidence that bans, against the Byzantine peers
+  OPERATOR: true;              -- an operator may give up who is missed, where the brake holds (AGR-24)
+  EVEN_SIGNED: false;          -- all must go on also where somebody signed an outcome that too few others signed
+
+  -- Rules that can be switched off, one at a time:
+  ALL_HEAL: true;              -- AGR-15: a record that leaves nobody out counts with all signatures; without it with q
+  SIGN_ONCE: true;             -- AGR-23: who signed a record signs no other
+  SAME_STEP: true;             -- AGR-23: signed where all are halted before the same step; without it before any
+  CERTIFICATE_SENT: true;      -- AGR-20: who is halted gets the certificate that it lacks
+  APPLIED_ON_ENTRY: true;      -- AGR-22: the record's last step is applied by its certificate
+  TAKEN_BACK: true;            -- AGR-22: a step that the record does not have is taken back
+  LEFT_IN_COUNT: true;         -- AGR-15: who is left out of a record does not count among its signers
+
+  MEMBERS: H + B;
+  FMAX: (H + B - 1) / 2;
+
+type
+  honest: scalarset(H);
+  epoch: 0..EPOCHS-1;
+  number: 0..EPOCHS;
+  mode: enum { RUN, SETTLE, RATIFY, HALTED, OUT };
+
+var
+  ep: array[honest] of number;
+  mo: array[honest] of mode;
+  braked: array[honest] of boolean;                                -- halted with an outcome that it may not sign
+  member: array[number] of array[honest] of array[honest] of boolean; -- the roster as the first of them has it
+  byz_in: array[number] of array[honest] of boolean;
+  ok: array[epoch] of array[honest] of boolean;
+  applied: array[epoch] of array[honest] of boolean;               -- the step of the epoch, by its certificate
+  late: array[epoch] of array[honest] of array[honest] of boolean; -- LATE: author, subject
+  said: array[epoch] of array[honest] of array[boolean] of boolean; -- polled as halted, before or after the step
+  guilty: array[epoch] of array[honest] of array[honest] of boolean; -- left out of the own outcome
+  guilty_byz: array[epoch] of array[honest] of boolean;
+  with_step: array[epoch] of array[honest] of boolean;             -- the own outcome starts after the step
+  signed: array[epoch] of array[honest] of boolean;                -- this outcome
+  healing: array[epoch] of array[honest] of array[boolean] of boolean; -- signed that all stay, and where to start
+  started: array[epoch] of array[honest] of boolean;               -- where the record started that it left with
+  lost: boolean;                                                   -- a step was applied that all do again
+
+-- What was signed ------------------------------------------------------------------------------------------
+
+function members(e: epoch; h: honest): 0..MEMBERS;
+var n: 0..MEMBERS;
+begin
+  n := byz_in[e][h] ? B : 0;
+  for o: honest do if member[e][h][o] then n := n + 1; endif; endfor;
+  return n;
+end;
+
+function same(e: epoch; a: honest; b: honest): boolean;
+begin
+  return with_step[e][a] = with_step[e][b] & guilty_byz[e][a] = guilty_byz[e][b]
+    & forall x: honest do guilty[e][a][x] = guilty[e][b][x] endforall;
+end;
+
+function decided(e: epoch; a: honest): boolean;                  -- enough signed a's outcome
+var n: 0..MEMBERS;
+begin
+  if !signed[e][a] then return false; endif;
+  n := byz_in[e][a] & !(LEFT_IN_COUNT & guilty_byz[e][a]) ? B : 0;
+  for o: honest do if member[e][a][o] & signed[e][o] & same(e, a, o) then n := n + 1; endif; endfor;
+  return n >= members(e, a) / 2 + 1;
+end;
+
+function healed(e: epoch; h: honest; s: boolean): boolean;       -- enough signed that all stay
+var n: 0..MEMBERS;
+begin
+  n := byz_in[e][h] ? B : 0;
+  for o: honest do if member[e][h][o] & healing[e][o][s] then n := n + 1; endif; endfor;
+  return n >= (ALL_HEAL ? members(e, h) : members(e, h) / 2 + 1) & n > (byz_in[e][h] ? B : 0);
+end;
+
+function certificate(e: epoch; h: honest): boolean;              -- the step's certificate can exist
+begin
+  return STEPS & forall o: honest do member[e][h][o] -> ok[e][o] endforall;
+end;
+
+function held(e: epoch; h: honest): boolean;                     -- by somebody who can send it
+begin
+  return certificate(e, h) & (byz_in[e][h] & B > 0 | exists o: honest do o != h & applied[e][o] endexists);
+end;
+
+function provable(e: epoch; h: honest; x: honest): boolean;      -- q LATEs
+var n: 0..MEMBERS;
+begin
+  n := byz_in[e][h] ? B : 0;
+  for o: honest do if late[e][o][x] & member[e][h][o] then n := n + 1; endif; endfor;
+  return n >= members(e, h) / 2 + 1;
+end;
+
+function removes(e: epoch; h: honest): boolean;                  -- by lateness
+begin
+  return exists x: honest do guilty[e][h][x] endexists;
+end;
+
+function over_brake(e: epoch; h: honest): boolean;               -- AGR-24
+var n: 0..MEMBERS;
+begin
+  n := 0;
+  for x: honest do if guilty[e][h][x] | late[e][h][x] then n := n + 1; endif; endfor;
+  return removes(e, h) & n > BRAKE;
+end;
+
+function free(e: epoch; h: honest): boolean;                     -- may sign a record
+begin
+  return !signed[e][h] & !exists s: boolean do healing[e][h][s] endexists;
+end;
+
+function can_heal(e: epoch; h: honest): boolean;
+begin
+  return mo[h] = HALTED & (free(e, h) | !SIGN_ONCE) & !healing[e][h][applied[e][h]]
+    & forall o: honest do
+      o = h | !member[e][h][o] | said[e][o][applied[e][h]] | (!SAME_STEP & said[e][o][!applied[e][h]])
+    endforall;
+end;
+
+function others_signed(e: epoch; h: honest): boolean;            -- a record that h would see before it heals
+begin
+  return exists o: honest do
+    member[e][h][o] & (signed[e][o] | (SAME_STEP & healing[e][o][!applied[e][h]])) endexists;
+end;
+
+function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
+begin
+  return CERTIFICATE_SENT & mo[h] = HALTED & free(e, h) & !applied[e][h] & held(e, h);
+end;
+
+-- What peers do --------------------------------------------------------------------------------------------
+
+procedure halt(h: honest);
+begin
+  mo[h] := HALTED;
+  said[ep[h]][h][applied[ep[h]][h]] := true;
+end;
+
+procedure enter(h: honest; s: boolean);
+var e: epoch;
+begin
+  e := ep[h];
+  if s & APPLIED_ON_ENTRY then applied[e][h] := true; endif;
+  if !s & TAKEN_BACK then applied[e][h] := false; endif;
+  started[e][h] := s;
+  if !signed[e][h] then
+    for x: honest do guilty[e][h][x] := false; endfor;
+    guilty_byz[e][h] := false;
+    with_step[e][h] := false;
+  endif;
+  braked[h] := false;
+  mo[h] := RUN;
+  ep[h] := e + 1;
+end;
+
+startstate begin
+  lost := false;
+  for h: honest do
+    ep[h] := 0;
+    mo[h] := RUN;
+    braked[h] := false;
+    for e: number do
+      byz_in[e][h] := e = 0 & B > 0;
+      for o: honest do member[e][h][o] := e = 0; endfor;
+    endfor;
+    for e: epoch do
+      ok[e][h] := false;
+      applied[e][h] := false;
+      guilty_byz[e][h] := false;
+      with_step[e][h] := false;
+      signed[e][h] := false;
+      started[e][h] := false;
+      for s: boolean do said[e][h][s] := false; healing[e][h][s] := false; endfor;
+      for o: honest do late[e][h][o] := false; guilty[e][h][o] := false; endfor;
+    endfor;
+  endfor;
+end;
+
+ruleset h: honest do
+  rule "ok"
+    ep[h] < EPOCHS & mo[h] = RUN & STEPS & !ok[ep[h]][h]
+  ==>
+    ok[ep[h]][h] := true;
+  endrule;
+
+  rule "certificate, from all messages"
+    ep[h] < EPOCHS & mo[h] = RUN & !applied[ep[h]][h] & certificate(ep[h], h)
+  ==>
+    applied[ep[h]][h] := true;
+  endrule;
+
+  rule "certificate, by a chain"
+    ep[h] < EPOCHS & mo[h] = SETTLE & !with_step[ep[h]][h] & held(ep[h], h)
+  ==>
+    applied[ep[h]][h] := true;
+    with_step[ep[h]][h] := true;
+  endrule;
+
+  rule "certificate, in an answer"
+    ep[h] < EPOCHS & can_learn(ep[h], h)
+  ==>
+    applied[ep[h]][h] := true;
+    said[ep[h]][h][true] := true;
+    if braked[h] then with_step[ep[h]][h] := true; endif;
+  endrule;
+
+  ruleset x: honest do
+    rule "LATE"
+      ep[h] < EPOCHS & LATES & mo[h] = RUN & h != x & member[ep[h]][h][x] & !late[ep[h]][h][x]
+    ==>
+      late[ep[h]][h][x] := true;
+    endrule;
+
+    rule "evidence of lateness"
+      ep[h] < EPOCHS & (mo[h] = RUN | mo[h] = SETTLE) & h != x & member[ep[h]][h][x]
+      & !guilty[ep[h]][h][x] & provable(ep[h], h, x)
+    ==>
+      guilty[ep[h]][h][x] := true;
+      if mo[h] = RUN then with_step[ep[h]][h] := applied[ep[h]][h]; endif;
+      mo[h] := SETTLE;
+    endrule;
+  endruleset;
+
+  rule "evidence that bans"
+    ep[h] < EPOCHS & PROOF & (mo[h] = RUN | mo[h] = SETTLE) & byz_in[ep[h]][h] & !guilty_byz[ep[h]][h]
+  ==>
+    guilty_byz[ep[h]][h] := true;
+    if mo[h] = RUN then with_step[ep[h]][h] := applied[ep[h]][h]; endif;
+    mo[h] := SETTLE;
+  endrule;
+
+  rule "ratify"
+    ep[h] < EPOCHS & mo[h] = SETTLE
+  ==>
+    if over_brake(ep[h], h) then
+      braked[h] := true;
+      halt(h);
+    else
+      mo[h] := RATIFY;
+      signed[ep[h]][h] := true;
+    endif;
+  endrule;
+
+  rule "the operator says so"
+    ep[h] < EPOCHS & OPERATOR & mo[h] = HALTED & braked[h] & (free(ep[h], h) | !SIGN_ONCE) & !signed[ep[h]][h]
+  ==>
+    mo[h] := RATIFY;
+    signed[ep[h]][h] := true;
+  endrule;
+
+  rule "halt"
+    ep[h] < EPOCHS & (mo[h] = RUN | mo[h] = SETTLE | mo[h] = RATIFY)
+  ==>
+  var e: epoch;
+  begin
+    e := ep[h];
+    if !signed[e][h] then                       -- the outcome that it did not come to
+      for x: honest do guilty[e][h][x] := false; endfor;
+      guilty_byz[e][h] := false;
+      with_step[e][h] := false;
+    endif;
+    halt(h);
+  endrule;
+
+  rule "sign that all stay"
+    ep[h] < EPOCHS & can_heal(ep[h], h) & (B > 0 | !SIGN_ONCE | !others_signed(ep[h], h))
+  ==>
+    healing[ep[h]][h][applied[ep[h]][h]] := true;
+  endrule;
+
+  ruleset s: boolean do
+    rule "enter, and all stay"
+      ep[h] < EPOCHS & mo[h] != OUT & healed(ep[h], h, s)
+      & (!s | applied[ep[h]][h] | certificate(ep[h], h))
+    ==>
+    var e: epoch;
+    begin
+      e := ep[h];
+      if exists o: honest do member[e][h][o] & applied[e][o] != s endexists then lost := true; endif;
+      for o: honest do member[e + 1][h][o] := member[e][h][o]; endfor;
+      byz_in[e + 1][h] := byz_in[e][h];
+      enter(h, s);
+    endrule;
+  endruleset;
+
+  ruleset o: honest do
+    rule "enter"
+      ep[h] < EPOCHS & mo[h] != OUT & member[ep[h]][h][o] & decided(ep[h], o)
+    ==>
+    var e: epoch; s: boolean;
+    begin
+      e := ep[h];
+      if guilty[e][o][h] then
+        mo[h] := OUT;
+      else
+        s := with_step[e][o];
+        for x: honest do member[e + 1][h][x] := member[e][h][x] & !guilty[e][o][x]; endfor;
+        byz_in[e + 1][h] := byz_in[e][h] & !guilty_byz[e][o];
+        enter(h, s);
+      endif;
+    endrule;
+  endruleset;
+endruleset;
+
+-- What must hold -------------------------------------------------------------------------------------------
+
+invariant "no two histories"
+  forall e: epoch do forall h: honest do forall o: honest do
+    ep[h] > e & ep[o] > e ->
+      started[e][h] = started[e][o] & byz_in[e + 1][h] = byz_in[e + 1][o]
+      & forall x: honest do member[e + 1][h][x] = member[e + 1][o][x] endforall
+  endforall endforall endforall;
+
+invariant "nobody honest signs two records of an epoch"
+  forall e: epoch do forall h: honest do
+    !(signed[e][h] & exists s: boolean do healing[e][h][s] endexists) & !(healing[e][h][false] & healing[e][h][true])
+  endforall endforall;
+
+invariant "a peer stands where its record starts"
+  forall e: epoch do forall h: honest do ep[h] > e -> applied[e][h] = started[e][h] endforall endforall;
+
+invariant "where all stay nobody does a step again"
+  !lost;
+
+-- Without Byzantine peers, with links that work again and all that was said in everybody's hands.
+
+function quiet(): boolean;
+begin
+  return forall h: honest do
+    mo[h] = OUT
+    | (mo[h] = RUN & forall o: honest do
+        member[ep[h]][h][o] -> ep[o] < ep[h] | (ep[o] = ep[h] & mo[o] = RUN) | mo[o] = OUT endforall)
+    | (ep[h] < EPOCHS & mo[h] = HALTED
+       & !can_learn(ep[h], h)
+       & !(can_heal(ep[h], h) & !others_signed(ep[h], h))
+       & !exists s: boolean do healed(ep[h], h, s) endexists
+       & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o) endexists)
+  endforall;
+end;
+
+invariant "all go on once links work again"
+  B = 0 & quiet() & (EVEN_SIGNED | !exists h: honest do mo[h] = HALTED & signed[ep[h]][h] endexists)
+  -> forall h: honest do
+    mo[h] = OUT | (mo[h] = RUN & forall o: honest do member[ep[h]][h][o] -> ep[o] = ep[h] endforall) endforall;
