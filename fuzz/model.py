@@ -18,9 +18,10 @@ from tempfile import TemporaryDirectory
 
 from attrs import field, frozen
 
-from fuzz.model_configurations import ABLATIONS, BASE, LONG, Configuration
+from fuzz.model_configurations import ABLATIONS, BASE, LONG, UNFINISHED, Configuration
 
 MODELS = Path(__file__).parent.parent / "spec" / "model"
+_ALL = (*BASE, *ABLATIONS, *LONG, *UNFINISHED)
 TOOLS = {"rumur": "rumur", "gcc": "gcc"}
 """Programs that a search needs, and the Debian packages that hold them."""
 
@@ -32,7 +33,8 @@ _PROGRESS = re.compile(r"(\d+) states explored")
 _EPILOG = """\
 examples:
   python -m fuzz.model                           everything that CI searches: all must hold, all ablations fail
-  python -m fuzz.model --long                    the larger configurations (hours, and gigabytes)
+  python -m fuzz.model --long                    the larger configurations (minutes)
+  python -m fuzz.model --only phases-4           one that was never carried through (hours, and gigabytes)
   python -m fuzz.model --only settle-3           one configuration, by name (see --list)
   python -m fuzz.model --only settle-3 --set EPOCHS=1 --set LENGTH_IN_TIME=false --trace
                                                  the same with other constants, and how it fails, step by step
@@ -173,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(options: argparse.Namespace) -> list[Configuration]:
-    known = {configuration.name: configuration for configuration in (*BASE, *ABLATIONS, *LONG)}
+    known = {configuration.name: configuration for configuration in _ALL}
     if not options.only:
         return list(LONG) if options.long else [*BASE, *ABLATIONS]
     unknown = [name for name in options.only if name not in known]
@@ -189,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extra = dict(_assignment(text) for text in options.set)
         chosen = [configuration.also(extra) for configuration in _chosen(options)]
         if options.list:
-            for configuration in (*BASE, *ABLATIONS, *LONG):
+            for configuration in _ALL:
                 print(f"{configuration.name:34} {configuration.why}")
             return 0
         if reason := missing():

@@ -34,6 +34,10 @@ def _ablation(model: str, rule: str, switch: str, **constants: str) -> Configura
 _FIVE = {"H": "3", "B": "2", "SKEW": "0", "C": "0"}
 _SETTLE_FIVE = {"H": "3", "B": "2", "BANS": "false", "STEPS": "false", "ANY_LENGTH": "false"}
 _SILENT = {**_FIVE, "BYZ_VOTES": "false"}
+_ALONE = {"B": "0"}  # nobody is Byzantine
+_BRAKED_THREE = {"H": "2", "BRAKE": "0", "OPERATOR": "false"}
+_BANS_OF_FIVE = {"H": "4", "LATES": "false", "OPERATOR": "false"}
+_FALSE_NEED = {"ASKED": "false"}
 
 BASE = (
     _base("late-5", "late", "n = 5, f = 2: LATE and pull where messages are withheld from some"),
@@ -42,6 +46,15 @@ BASE = (
     _base("judging-3", "judging", "n = 3, f = 1: a claim between two parties, T_judge to the tick"),
     _base("judging-3-target", "judging", "n = 3: a claim with a target", VALIDATOR="true"),
     _base("judging-5", "judging", "n = 5, f = 2: both parties may be Byzantine, votes split", **_FIVE),
+    _base(
+        "halt-4", "halt", "n = 4, f = 1, broken times: halting, asking, returning; the brake", OPERATOR="false"
+    ),
+    _base("halt-3-alone", "halt", "n = 3, none Byzantine, broken times: all go on once links work", **_ALONE),
+    _base("halt-3-braked", "halt", "n = 3, f = 1, late_brake = 0: two epochs", EPOCHS="2", **_BRAKED_THREE),
+    _base("halt-5-bans", "halt", "n = 5, one Byzantine, evidence that bans alone", **_BANS_OF_FIVE),
+    _base("need-3", "need", "n = 3, f = 1: a part is withheld from its aggregator"),
+    _base("need-3-false", "need", "n = 3, f = 1: a NEED for a part that was served", **_FALSE_NEED),
+    _base("need-4-false", "need", "n = 4, f = 1: the same", H="3", **_FALSE_NEED),
 )
 
 ABLATIONS = (
@@ -72,6 +85,44 @@ ABLATIONS = (
     _ablation("judging", "AGR-12", "EVIDENCE_SENT"),
     _ablation("judging", "VER-15", "NOVERDICT_SAID", **_SILENT),
     _ablation("judging", "AGR-9", "CULPRITS_COUNTED", ACCOMPLICE="true", **_SILENT),
+    _ablation("halt", "AGR-15", "ALL_HEAL"),
+    _ablation("halt", "AGR-23", "SIGN_ONCE"),
+    _ablation("halt", "AGR-23", "SAME_STEP", **_ALONE),
+    _ablation("halt", "AGR-20", "CERTIFICATE_SENT", **_ALONE),
+    _ablation("halt", "AGR-22", "APPLIED_ON_ENTRY", **_BANS_OF_FIVE),
+    _ablation("halt", "AGR-22", "TAKEN_BACK", **_BANS_OF_FIVE),
+    _ablation("halt", "AGR-15", "LEFT_IN_COUNT", **_BRAKED_THREE),
+    _ablation("need", "STP-17", "PASSED_ON", **_FALSE_NEED),
+    _ablation("need", "STP-17", "FROM_ENTRY", **_FALSE_NEED),
+    _ablation("need", "STP-17", "KEPT", **_FALSE_NEED),
+    _ablation("need", "STP-18", "ANSWERED_LATER", **_FALSE_NEED),
+    _ablation("need", "STP-18", "TO_ALL", **_FALSE_NEED),
+    _ablation("need", "STP-19", "LATE_SAID"),
+    _ablation("need", "AGR-8", "SERVED"),
+    _ablation("need", "TIM-3", "BULK_TIME_IS_ENOUGH"),
+    _ablation("need", "TIM-3", "PUBLISH_TIME_IS_ENOUGH", **_FALSE_NEED),
+    _ablation("need", "TIM-4", "REDUCE_TIME_IS_ENOUGH"),
+    Configuration(
+        "halt-3-bridged",
+        "halt",
+        {**_BRAKED_THREE, "BRAKE": "1"},
+        False,
+        "n = 3: a Byzantine peer bridges a partition, and the brake bears it: a fork",
+    ),
+    Configuration(
+        "halt-3-given-up",
+        "halt",
+        {**_BRAKED_THREE, "OPERATOR": "true"},
+        False,
+        "n = 3: the brake held, and the operators of both sides give up the other: a fork",
+    ),
+    Configuration(
+        "halt-3-even-signed",
+        "halt",
+        {**_ALONE, "EVEN_SIGNED": "true"},
+        False,
+        "n = 3, none Byzantine: links broke while an outcome was signed, and nobody goes on",
+    ),
     Configuration(
         "judging-target-accuser-removed",
         "judging",
@@ -90,6 +141,16 @@ ABLATIONS = (
 
 LONG = (
     _base("settle-4", "settle", "n = 4, f = 1, one epoch", H="3", EPOCHS="1", BANS="false"),
+    _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
+    _base("judging-4", "judging", "n = 4, f = 1", H="3"),
+    _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
+    _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
+    _base("halt-4-operators", "halt", "n = 4, f = 1: as halt-4, and operators give up who is missed"),
+    _base("need-4", "need", "n = 4, f = 1: a part is withheld from its aggregator", H="3"),
+)
+"""Larger searches that were carried through to the end."""
+
+UNFINISHED = (
     _base("settle-4-two-epochs", "settle", "n = 4, f = 1, two epochs, bans", H="3"),
     _base(
         "settle-5",
@@ -105,12 +166,9 @@ LONG = (
         "settle-5-two-epochs", "settle", "n = 5, f = 2, two epochs", H="3", B="2", BANS="false", STEPS="false"
     ),
     _base("settle-5-shortest", "settle", "n = 5, f = 2, two epochs, shortest chains", **_SETTLE_FIVE),
-    _base("phases-3-three", "phases", "n = 3, three phases to a step", STEP="3"),
     _base(
         "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
     ),
     _base("phases-4", "phases", "n = 4, f = 1", H="3", C="0"),
-    _base("judging-4", "judging", "n = 4, f = 1", H="3"),
-    _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
-    _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
 )
+"""Searches that nobody has carried through to the end: they show nothing but that no failure came early."""
