@@ -20,6 +20,8 @@ broken? Once all peers are back, the run goes on by itself, with all of them, an
 
 If they will not come back: agree with the other operators, and let each say btard resume. It counts once a
 majority of the members has said it; then the silent ones are removed, and the others do the step again.
+Talk to all operators first, on the telephone for instance: where the network is split and both sides give up
+the other, members that cheat on both sides can have each side go on with a history of its own.
 """
 _EPILOG = """\
 example:
