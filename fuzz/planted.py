@@ -424,7 +424,7 @@ def _catalogue() -> Iterator[Planted]:
         spared="all freeze within delta, and who signed ok holds what the commit chain's certificate rests on",
     )  # fmt: skip
     yield Planted(
-        "no-enter", "AGR-5", "nobody says that it has entered a phase", "withhold-commit",
+        "no-enter", "AGR-5", "nobody says that it has entered a phase", "early-need",
         {"turn:Turn.sign": _without_enter},
     )  # fmt: skip
     yield Planted(

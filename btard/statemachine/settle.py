@@ -157,7 +157,10 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
     state = turn.state
     if chain.epoch != state.epoch:
         return Judgement(Verdict.IGNORE, "chain of another epoch")
-    if (state.settle is not None and chain.klass in state.settle.accepted) or chain.klass in state.waiting:
+    in_rounds = state.phase is Phase.SETTLE and _in_time(turn, chain)
+    # What came too late for its round waits, too: the same class may still come in time from another member.
+    waits = chain.klass in state.waiting and not in_rounds
+    if waits or (state.settle is not None and chain.klass in state.settle.accepted):
         return Judgement(Verdict.IGNORE, "known")
     if state.phase is Phase.STOPPED:
         return Judgement(Verdict.IGNORE, "stopped")
