@@ -32,6 +32,7 @@ from fuzz.world import World, configs, parameters
 SIZES = (4, 5, 8)
 FIRST = 1  # the step in which attacks begin
 STEPS = 3  # of a run
+LIMIT = 1_000_000  # milliseconds of a run: a hundred times as long as the longest takes
 ABSENCE = 300  # milliseconds from a crash to the return
 FRAMES = 8  # that a flood consists of, to each peer and in each phase: more only takes longer
 
@@ -186,7 +187,7 @@ def play(case: Case, peers: int, seed: int, steps: int = STEPS, **changes: int) 
     params = parameters(peers, steps, validators=validators, f_max=attackers, **changes)
     world = Attacked(configs(peers, params), seed, attacks=attacks)
     try:
-        world.run(lambda: world.over(world.honest))
+        world.run(lambda: world.over(world.honest), LIMIT)
     except AssertionError as stalled:
         return Played(world, (str(stalled),), -1)
     out = [e for e in world.of(fx.Expelled, world.honest[0]) if isinstance(e, fx.Expelled)]

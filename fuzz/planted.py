@@ -467,6 +467,7 @@ def _catalogue() -> Iterator[Planted]:
     yield Planted(
         "records-not-passed-on", "AGR-15", "who enters an epoch does not send the signatures on", "ratify-of-4",
         {"handle:enter_epoch": _records_not_passed_on},
+        spared="with four peers a quorum of those who stay in is every honest one: its records came to all",
     )  # fmt: skip
     yield Planted(
         "leaves-at-once", "STP-11", "who has finished serves nobody", "at-the-end",

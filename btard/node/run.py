@@ -24,6 +24,7 @@ from btard.ledger.file import Ledger
 from btard.node import resuming
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
+from btard.node.interrupted import Interrupted
 from btard.node.journal import Journal, journal_path
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
@@ -116,12 +117,14 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         watch = closing.enter_context(Watch(peer, options.out, _constant(genesis, me), log.figures, log))
 
         def over() -> bool:
+            interrupted.check()
             watch.look()
             if peer.state.halted and peer.state.halted.held and resuming.taken(options.out):
                 peer.resume()
             return peer.over
 
-        mesh.run(peer, over)
+        with Interrupted() as interrupted:
+            mesh.run(peer, over)
         if peer.failure is None:
             _save(task, genesis, options, log)
             models.remove()

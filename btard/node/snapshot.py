@@ -28,13 +28,19 @@ def awaited(peer: Peer) -> list[int]:
 def why_awaited(peer: Peer, member: int) -> str:
     """Say in words what is known about why a member is waited for; empty where that is nothing."""
     if member == peer.config.me:
-        return "computing"
+        return "computing" if _has_what_it_computes_from(peer.state) else "parts have not come"
     if not peer.started:
         return peer.gathering.why_missing(member)
     if member in peer.links.up:
         return ""
     trouble = peer.host.trouble(member)
     return "its link is down" if trouble is None else f"its link is down: {trouble}"
+
+
+def _has_what_it_computes_from(state: State) -> bool:
+    step = state.at
+    waits = {Phase.REDUCE: "aggregate" if step.trains else "", Phase.ACCUSE: "verify"}.get(state.phase, "")
+    return not waits or waits in step.asked
 
 
 def claims(state: State) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from btard_transports.interface import MAX_FRAME, Failure
+from btard_transports.offers import MAX_SERVINGS
 from tests.transports.fabric import Fabric, blob
 
 Make = Callable[[int], Fabric]
@@ -175,14 +176,14 @@ def test_one_peer_is_sent_an_object_a_few_times_and_no_more(make_authenticated: 
     digest, data = blob(1000)
     fabric.hosts[0].offer(digest, data, None)
     recorder = fabric.recorders[1]
-    for _ in range(4):
+    for _ in range(MAX_SERVINGS):
         recorder.objects.clear()
         fabric.hosts[1].fetch(0, digest, len(data))
         fabric.until(lambda: digest in recorder.objects)
     fabric.hosts[1].fetch(0, digest, len(data))
     fabric.until(lambda: fabric.hosts[0].counters.dropped == 1)
-    assert recorder.deliveries == 4
-    assert fabric.hosts[0].counters.bulk_bytes_sent == 4 * len(data)
+    assert recorder.deliveries == MAX_SERVINGS
+    assert fabric.hosts[0].counters.bulk_bytes_sent == MAX_SERVINGS * len(data)
 
 
 def test_timers_expire_in_order_and_setting_one_again_moves_it(make: Make) -> None:
