@@ -28,9 +28,10 @@ def bulk_of_part(turn: Turn, name: Digest, part: int) -> Bulk:
     return Bulk(name, part_size(turn.config.parameters.dimension, len(turn.state.roster), part))
 
 
-def parts_of(turn: Turn, part: int) -> tuple[Bulk, ...]:
-    """Return what the contributors committed to of one part, in roster order; COMMIT must have been left."""
-    return tuple(bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in turn.at.contributors)
+def parts_of(turn: Turn, part: int, peers: tuple[int, ...] | None = None) -> tuple[Bulk, ...]:
+    """Return what these contributors (all, in roster order) committed to of a part; COMMIT has been left."""
+    chosen = turn.at.contributors if peers is None else peers
+    return tuple(bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in chosen)
 
 
 def bulk_of_claim(turn: Turn, claim: Claim) -> tuple[Bulk, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from btard.statemachine import effects as fx
-from btard.statemachine.checks import bulk_of_part, commit_of
+from btard.statemachine.checks import parts_of
 from btard.statemachine.config import faults
 from btard.statemachine.messages import Bulk, Need, need_slot, publish_slot
 from btard.statemachine.phases import fetch, input_objects, publish
@@ -44,7 +44,7 @@ def heed(turn: Turn, author: int, sender: int) -> None:
     if author != turn.me:
         turn.send(envelope, tuple(peer for peer in turn.others() if peer not in (author, sender)))
     turn.timer(turn.config.timing.t_publish, "need", state.epoch, turn.at.number, author)
-    for peer, bulk in zip(subjects, _objects(turn, part, subjects), strict=True):
+    for peer, bulk in zip(subjects, parts_of(turn, part, subjects), strict=True):
         if turn.holds(bulk):
             turn.emit(fx.Offer(bulk.digest, None))
         if publish_slot(state.epoch, turn.at.number, part, peer) in state.slots:
@@ -66,7 +66,7 @@ def needed_objects(turn: Turn) -> tuple[Bulk, ...]:
     if turn.state.phase is not Phase.REDUCE:
         return ()
     parts = range(len(turn.at.aggregators))
-    return tuple(bulk for part in parts for bulk in _objects(turn, part, needed(turn, part)))
+    return tuple(bulk for part in parts for bulk in parts_of(turn, part, needed(turn, part)))
 
 
 def unserved(turn: Turn, part: int, peers: tuple[int, ...]) -> list[int]:
@@ -75,12 +75,8 @@ def unserved(turn: Turn, part: int, peers: tuple[int, ...]) -> list[int]:
     Also where the part is here for another reason: others may not have it, and cannot ask without PUBLISH.
     """
     state, missing = turn.state, []
-    for peer, bulk in zip(peers, _objects(turn, part, peers), strict=True):
+    for peer, bulk in zip(peers, parts_of(turn, part, peers), strict=True):
         published = publish_slot(state.epoch, turn.at.number, part, peer) in state.slots
         if peer != turn.me and not (published and turn.holds(bulk)):
             missing.append(peer)
     return missing
-
-
-def _objects(turn: Turn, part: int, peers: tuple[int, ...]) -> tuple[Bulk, ...]:
-    return tuple(bulk_of_part(turn, commit_of(turn, peer).parts[part], part) for peer in peers)
