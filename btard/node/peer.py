@@ -6,61 +6,41 @@ protocol: it decodes, keeps the journal, moves objects, computes in the backgrou
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections import deque
+from collections.abc import Callable, Hashable
 from math import inf
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from attrs import define, field
 
 from btard.errors import BtardError
-from btard.ledger.entry import Judgement, objects_of, target_step
+from btard.ledger.entry import Judgement
 from btard.ledger.file import Ledger
 from btard.ledger.recorder import Recorder
+from btard.node.computing import Compute, Computing, Figures
 from btard.node.gathering import HELLO_INTERVAL, Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
 from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
 from btard.node.model_files import ModelFiles
+from btard.node.objects import Objects
 from btard.node.outstanding import Outstanding
 from btard.node.recovery import Attempt, Recall, Recovery, remember
-from btard.node.store import ObjectStore
+from btard.node.telling import Telling
 from btard.statemachine import effects as fx
-from btard.statemachine.compute import Apply, Judge, Load, Request, Result
+from btard.statemachine.compute import Load, Request, Result
 from btard.statemachine.config import Config, quorum
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Body, Chain, Commit, Digest, Envelope, Frame
+from btard.statemachine.messages import Body, Chain, Commit, Envelope, Frame
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
 
 _FRESH: Final = (Phase.COMMIT, Phase.DONE)  # with them, nothing of the step before has to be done again
-
-
-class Compute(Protocol):
-    """The numeric backend."""
-
-    store: ObjectStore
-    model_size: int  # bytes of the model as an object
-
-    def compute(self, request: Request) -> Result:
-        """Return the result of a request."""
-
-    def model_before(self, step: int) -> memoryview | None:
-        """Return the bytes of the parameters before a step; None where they are gone."""
-
-    def progress(self, step: int) -> dict[str, float]:
-        """Return loss, and accuracy where it is due, after ``step``."""
-
-    def model(self) -> Iterable[bytes | memoryview]:
-        """Return the present model as an object, in pieces; what comes after does not touch them."""
-
-    def recall(self, step: int, data: bytes) -> Digest:
-        """Put the model before ``step`` in place; return its digest."""
 
 
 @define(eq=False)
@@ -85,24 +65,26 @@ class Peer:
     failure: str | None = None  # why this peer stopped, in a line
     released: bool = False
     started: bool = False
-    _complaints: Counter[tuple[str, int]] = field(factory=Counter)
     links: Links = field(init=False)
-    recorder: Recorder = field(init=False)
     gathering: Gathering = field(init=False)
+    _recorder: Recorder = field(init=False)
+    _objects: Objects = field(init=False)
+    _computing: Computing = field(init=False)
+    _telling: Telling = field(init=False)
     _events: deque[Event] = field(factory=deque)
-    _steps: dict[bytes, int] = field(factory=dict)  # of objects being fetched
-    _offered: dict[bytes, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
-    _reporting: int = 0  # figures to report, and judgements to keep, that are under way
     _answered: dict[int, float] = field(factory=dict)  # when a member's hello was answered last
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
-        self.recorder = Recorder(self.config, self.ledger, self._send_to, self._warn)
+        self._recorder = Recorder(
+            self.config, self.ledger, self._send_to, lambda reason: self.report("error", reason=reason)
+        )
+        self._telling = Telling(self.report, self._recorder)
 
     @property
     def over(self) -> bool:
         """Whether this peer has nothing more to do, nor to report."""
-        return self.failure is not None or (self.released and not self._reporting)
+        return self.failure is not None or (self.released and not self._computing.pending)
 
     # -- before the start -------------------------------------------------------------------------------
 
@@ -125,6 +107,10 @@ class Peer:
         go on (spec OPS-4).
         """
         self.links = Links(self.host, self.report)
+        self._objects = Objects(self.host, self.backend.store, self.backend.model_size)
+        self._computing = Computing(
+            self.host, self.backend, self.models, self.ledger, self._recorder, self.report
+        )
         others = [peer for peer in self.state.roster if peer != self.config.me]
         enough = len(others)
         if self.recovery is not None:
@@ -147,7 +133,7 @@ class Peer:
 
     def _greeted(self, sender: int, hello: Hello) -> None:
         if self.started and (reason := self.gathering.unwelcome(sender, hello)):
-            self._complain("again", sender, reason)
+            self._telling.complain("again", sender, reason)
         elif hello.to != self.hello.start:
             self._answer(sender, hello)
         if not self.started and self.gathering.greeted(sender, hello):
@@ -195,7 +181,7 @@ class Peer:
             decoded = decode_frame(frame, self.config.peers)
         except WireError as error:
             if self.started:
-                self._complain("garbage", peer, str(error)[:200])
+                self._telling.complain("garbage", peer, str(error)[:200])
             else:
                 self.gathering.keep(peer, frame)
             return
@@ -208,7 +194,7 @@ class Peer:
         elif not self.started:
             self.gathering.keep(peer, frame)
         else:
-            if not (isinstance(decoded, Chain) and self.recorder.received(self.state, peer, decoded)):
+            if not (isinstance(decoded, Chain) and self._recorder.received(self.state, peer, decoded)):
                 self.feed(Received(peer, decoded))
 
     def _is_unknown(self, envelope: Envelope) -> bool:
@@ -222,9 +208,7 @@ class Peer:
 
     def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
         """A fetched object came; its size and digest hold."""
-        step = self._steps.pop(digest, None)
-        if step is not None and self.failure is None:
-            self.backend.store.add_fetched(digest, data, step)
+        if self.failure is None and self._objects.came(digest, data):
             self.feed(Held(digest, len(data)))
             self._recover()
 
@@ -262,17 +246,12 @@ class Peer:
             case Attempt() if self.recovery is not None:
                 self.recovery.done(token, result)
             case Judgement():
-                self._reporting -= 1
-                if isinstance(result, Failure):
-                    self._warn(f"what a judgement rests on is not kept: {result.exception}")
-                else:
-                    self.recorder.judged(token, cast("Digest | None", result))
-            case ("progress", step):
-                self._reporting -= 1
+                self._computing.judged(token, result)
+            case Figures():
                 if isinstance(result, Failure):
                     self._failed("progress", result)
                 else:
-                    self.report("progress", step=step, **_fields(result))
+                    self._computing.measured(token, result)
             case _:
                 self.computed(cast(Request, token), result)
         self._recover()
@@ -351,160 +330,60 @@ class Peer:
             case fx.Send():
                 self._send(effect)
             case fx.Fetch():
-                self._fetch(effect)
+                size = self._objects.fetch(effect)
+                if size is not None:
+                    self.feed(Held(effect.digest, size))
             case fx.FetchModel():
-                self._steps[effect.digest] = effect.step
-                self.host.fetch(effect.source, effect.digest, self.backend.model_size)
+                self._objects.fetch_model(effect)
             case fx.Offer():
-                self._offer(effect)
+                if not self._objects.offer(effect) and self.recovery is not None:
+                    self.recovery.offer(effect.digest)
             case fx.Discard():
                 if self.recovery is not None:
                     self.recovery.discard(effect.step)
-                for digest in self.backend.store.discard(effect.step):
-                    self._offered.pop(digest, None)
-                    self.host.withdraw(digest)
-                for digest in [digest for digest, step in self._steps.items() if step < effect.step]:
-                    del self._steps[digest]
-                    self.host.forget(digest)
+                self._objects.discard(effect.step)
             case fx.Compute():
-                self._compute(effect.request)
+                if self.recovery is not None:
+                    self.recovery.compute(effect.request)
+                else:
+                    self.submit(effect.request, effect.request)
+                    self.follow_up(effect.request)
             case fx.SetTimer():
                 self.host.set_timer(effect.timer, effect.delay / 1000)
+            case fx.Judgement():
+                event = self._events[0]
+                if effect.verdict is fx.Verdict.REJECT and isinstance(event, Received):
+                    self._telling.complain("rejected", event.sender, f"{effect.reason} ({effect.rule})")
+            case fx.Released():
+                self.released = True
+            case fx.Stopped():
+                self.fail(effect.reason)
             case _:
-                self._tell(effect)
+                self._telling.tell(self.state, effect)
+        if isinstance(effect, fx.RosterChanged):
+            # Who was removed may still ask what became of the run (spec AGR-20).
+            everybody = range(self.config.peers)
+            self.host.set_members(frozenset(everybody).difference(self.state.banned))
+
+    def submit(self, token: Hashable, request: Request) -> None:
+        """Compute aside; ``token`` comes back with the result."""
+        self._computing.submit(token, request)
+
+    def follow_up(self, request: Request) -> None:
+        """Compute what is to be told or kept of a computation, right after it."""
+        self._computing.follow_up(self.state, request)
 
     def _send(self, effect: fx.Send) -> None:
         own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me
         if self.journal is not None and own:
             self.journal.flush()
-        self.recorder.sent(self.state, effect.frame)
+        self._recorder.sent(self.state, effect.frame)
         self._send_to(effect.frame, effect.to)
 
     def _send_to(self, frame: Frame, to: tuple[int, ...]) -> None:
         data = encode_frame(frame)
         for peer in to:
             self.host.send(peer, data)
-
-    def _offer(self, effect: fx.Offer) -> None:
-        """Serve an object to these and to whom it was offered before: equal parts are one object."""
-        data = self.backend.store.data(effect.digest)
-        if data is None:
-            if self.recovery is not None:
-                self.recovery.offer(effect.digest)
-            return
-        before = self._offered.get(effect.digest, frozenset())
-        to = None if effect.to is None or before is None else before.union(effect.to)
-        self._offered[effect.digest] = to
-        self.host.offer(effect.digest, data, to)
-
-    def _fetch(self, effect: fx.Fetch) -> None:
-        data = self.backend.store.data(effect.digest)
-        if data is not None and self.backend.store.keep(effect.digest, effect.step):
-            self.feed(Held(effect.digest, len(data)))
-            return
-        self._steps[effect.digest] = effect.step
-        self.host.fetch(effect.source, effect.digest, effect.size)
-
-    def _compute(self, request: Request) -> None:
-        if self.recovery is not None:
-            self.recovery.compute(request)
-        else:
-            self.submit(request, request)
-            self.follow_up(request)
-
-    def follow_up(self, request: Request) -> None:
-        """Compute what is to be told or kept of a computation, right after it."""
-        if isinstance(request, Apply):
-            self._reporting += 1
-            self.host.submit(("progress", request.step), lambda: self.backend.progress(request.step))
-        if isinstance(request, Judge):
-            self._keep_judgement(request)
-
-    def _keep_judgement(self, request: Judge) -> None:
-        """Keep what a judge computes from, right after it has (spec OPS-12)."""
-        named = objects_of(request)  # a claim on one part needs that alone, and only that may be here
-        held = {name: data for name in named if (data := self.backend.store.data(name)) is not None}
-        judgement = self.recorder.judgement(self.state, request, tuple(held))
-
-        def keep() -> Digest | None:
-            for data in held.values():
-                self.ledger.put_object(data)
-            step = target_step(request)
-            model = None if step is None else self.backend.model_before(step)
-            return None if model is None else self.ledger.put_object(model)
-
-        self._reporting += 1
-        self.host.submit(judgement, keep)
-
-    def submit(self, token: Hashable, request: Request) -> None:
-        """Compute aside; ``token`` comes back with the result."""
-        self.host.submit(token, lambda: self._work(request))
-
-    def _work(self, request: Request) -> Result:
-        """Compute; where that gives a new model, begin to write it (spec OPS-5). Runs in the worker."""
-        result = self.backend.compute(request)
-        if self.models is not None and isinstance(request, Apply):
-            self.models.write(request.step + 1, self.backend.model())
-        if self.models is not None and isinstance(request, Load):
-            self.models.write(request.step, self.backend.model())
-        return result
-
-    def _tell(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.Judgement():
-                event = self._events[0]
-                if effect.verdict is fx.Verdict.REJECT and isinstance(event, Received):
-                    self._complain("rejected", event.sender, f"{effect.reason} ({effect.rule})")
-            case fx.Entered():
-                self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
-            case fx.Certified():
-                self.recorder.certified(self.state, effect.step)
-                self.report("certified", step=effect.step)
-            case fx.Drifted():
-                self.report("drifted", step=effect.step, peers=list(effect.peers))
-            case fx.Accused():
-                self.report(
-                    "accused",
-                    step=effect.step,
-                    accuser=effect.accuser,
-                    accused=effect.accused,
-                    reason=effect.reason,
-                )
-            case fx.Expelled():
-                self.recorder.expelled(self.state, effect)
-                self.report(
-                    "expelled",
-                    peer=effect.peer,
-                    step=effect.step,
-                    rule=effect.rule,
-                    kind=effect.kind,
-                    reason=effect.reason,
-                    applied=effect.applied,
-                )
-            case fx.RosterChanged():
-                self.recorder.roster_changed(self.state, effect)
-                # Who was removed may still ask what became of the run (spec AGR-20).
-                everybody = range(self.config.peers)
-                self.host.set_members(frozenset(everybody).difference(self.state.banned))
-                self.report("roster", epoch=effect.epoch, roster=list(effect.roster))
-            case fx.Finished():
-                self.report("finished", digest=effect.digest.hex())
-            case fx.Released():
-                self.released = True
-            case fx.Halted():
-                self.report("halted", step=self.state.at.number, reason=effect.reason)
-            case fx.Stopped():
-                self.fail(effect.reason)
-
-    def _complain(self, event: str, peer: int, reason: str) -> None:
-        """Report what a peer did wrong, ever more rarely: nobody fills the log by doing it again."""
-        self._complaints[event, peer] += 1
-        times = self._complaints[event, peer]
-        if times & (times - 1) == 0:
-            self.report(event, peer=peer, reason=reason, times=times)
-
-    def _warn(self, reason: str) -> None:
-        self.report("error", reason=reason)
 
     def fail(self, reason: str) -> None:
         """Stop for good; the reason says what to do, in a line."""
@@ -515,7 +394,3 @@ class Peer:
 
 def _body(envelope: Envelope) -> Body | None:
     return envelope.message.body if envelope.message else None
-
-
-def _fields(result: object) -> dict[str, Any]:
-    return dict(result) if isinstance(result, dict) else {}
