@@ -49,7 +49,7 @@ class Recorder:
 
     # -- who is out --------------------------------------------------------------------------------------
 
-    def sent(self, state: State, frame: Frame) -> None:
+    def _sent(self, state: State, frame: Frame) -> None:
         """Note which proofs the agreement has shown to all."""
         if isinstance(frame, Chain) and isinstance(frame.object, Evidence):
             proof = _canonical(state, frame.object)
@@ -66,7 +66,22 @@ class Recorder:
             return not chain.signatures and chain.epoch == state.epoch
         return False
 
-    def expelled(self, state: State, effect: fx.Expelled) -> None:
+    def follow(self, state: State, effect: fx.Effect) -> None:
+        """Enter what an effect decides, and note what it shows; ``state`` is the one after it.
+
+        After a crash it may happen once more.
+        """
+        match effect:
+            case fx.Send():
+                self._sent(state, effect.frame)
+            case fx.Expelled():
+                self._expelled(state, effect)
+            case fx.RosterChanged():
+                self._roster_changed(state, effect)
+            case fx.Certified():
+                self._remember(state, effect.step)
+
+    def _expelled(self, state: State, effect: fx.Expelled) -> None:
         """Enter who is out, with the least proof that was seen, and show it to all if they may not have it."""
         place = (effect.epoch, effect.peer)
         proofs = [_canonical(state, effect.evidence)]
@@ -74,7 +89,7 @@ class Recorder:
             proofs.append(seen)
         self._enter(state, Entry(effect.epoch, effect.peer, effect.kind, min(proofs, key=order)))
 
-    def roster_changed(self, state: State, effect: fx.RosterChanged) -> None:
+    def _roster_changed(self, state: State, effect: fx.RosterChanged) -> None:
         """Keep the signed records of the epoch that ended, and enter whoever left without a proof seen here."""
         self._write(lambda: self.ledger.put_decision(effect.epoch - 1, effect.signed))
         bodies = [env.message.body for env in effect.signed if env.message]
@@ -135,7 +150,7 @@ class Recorder:
 
     # -- what judges compute from ------------------------------------------------------------------------
 
-    def certified(self, state: State, step: int) -> None:
+    def _remember(self, state: State, step: int) -> None:
         """Remember the messages of a certified step: what is judged in the next ones rests on them."""
         if step > self.config.parameters.steps:
             return  # closing steps look at the last training step

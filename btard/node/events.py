@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -24,12 +25,17 @@ class EventLog:
     """Writes each event once, as one JSON object with ``event``, ``t`` (seconds) and its fields.
 
     Without a ``narrator`` the same lines go to standard output; with one, what it makes of them to `logger`.
+    What it remembers is that of all processes of one run that wrote to the file, not only of this one.
     """
 
-    def __init__(self, path: Path, narrator: Narrator | None, verbose: bool = False) -> None:
-        """Append to the file. Raises OSError where that cannot be."""
+    def __init__(self, path: Path, narrator: Narrator | None, verbose: bool = False, run: str = "") -> None:
+        """Append to the file; ``run`` is the id that the run's "listening" events name.
+
+        Raises OSError where that cannot be.
+        """
         self._start = time.monotonic()
         self._path = path
+        earlier = list(_earlier(path, run)) if path.is_file() else []
         self._file = path.open("ab", buffering=0)
         self._stdout: TextIO | None = sys.stdout if narrator is None else None
         self._narrator = narrator
@@ -38,6 +44,10 @@ class EventLog:
         self.expelled: list[dict[str, Any]] = []
         self.accuracies: list[tuple[int, float]] = []
         self.losses: list[tuple[int, float]] = []
+        for entry in earlier:
+            self._remember(entry.pop("event"), entry)
+        if path.is_file() and _is_cut_off(path):
+            self._write("\n")
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Report one event. Raises BtardError where the file cannot be written."""
@@ -63,10 +73,12 @@ class EventLog:
     def _remember(self, event: str, fields: MutableMapping[str, Any]) -> None:
         if event == "expelled":
             self.expelled.append(dict(fields))
-        if event == "progress" and "loss" in fields:
-            self.losses.append((fields["step"], fields["loss"]))
-        if event == "progress" and "accuracy" in fields:
-            self.accuracies.append((fields["step"], fields["accuracy"]))
+        if event == "progress":
+            for name, values in (("loss", self.losses), ("accuracy", self.accuracies)):
+                if name in fields:
+                    # A step may be done again after a crash.
+                    values[:] = [value for value in values if value[0] < fields["step"]]
+                    values.append((fields["step"], fields[name]))
 
     def figures(self) -> dict[str, Any]:
         """Return the last loss and accuracy, as (step, value), and who is out."""
@@ -78,6 +90,28 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _earlier(path: Path, run: str) -> Iterator[dict[str, Any]]:
+    """The events that earlier processes of this run wrote; a crash may have left half a line."""
+    ours = False
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if entry["event"] == "listening":
+                ours = entry["run"] == run
+            if ours:
+                yield entry
+
+
+def _is_cut_off(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return size > 0 and file.read() != b"\n"
 
 
 _LEVELS: Final = {

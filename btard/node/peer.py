@@ -79,7 +79,7 @@ class Peer:
         self._recorder = Recorder(
             self.config, self.ledger, self._send_to, lambda reason: self.report("error", reason=reason)
         )
-        self._telling = Telling(self.report, self._recorder)
+        self._telling = Telling(self.report)
 
     @property
     def over(self) -> bool:
@@ -303,7 +303,12 @@ class Peer:
             self._events.popleft()
 
     def _note(self, event: Event, state: State, effects: tuple[fx.Effect, ...]) -> None:
-        """Keep the event, and what is signed on it, before anything comes of it (spec MSG-7, OPS-5)."""
+        """Keep the event, and what is signed on it, before anything comes of it (spec MSG-7, OPS-5).
+
+        The ledger comes first: what a crash keeps out of the journal happens again, and is entered once.
+        """
+        for effect in effects:
+            self._recorder.follow(state, effect)
         journal = self.journal
         if journal is None or (
             state is self.state and all(isinstance(effect, fx.Judgement) for effect in effects)
@@ -377,7 +382,6 @@ class Peer:
         own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me
         if self.journal is not None and own:
             self.journal.flush()
-        self._recorder.sent(self.state, effect.frame)
         self._send_to(effect.frame, effect.to)
 
     def _send_to(self, frame: Frame, to: tuple[int, ...]) -> None:

@@ -87,7 +87,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         closing.enter_context(_terminated_as_interrupted())
         closing.enter_context(locked(options.out))
         narrator = None if options.json else Narrator(names, genesis.parameters.steps)
-        log = EventLog(options.out / "events.jsonl", narrator, options.verbose)
+        log = EventLog(options.out / "events.jsonl", narrator, options.verbose, genesis.run_id.hex())
         closing.callback(log.close)
         mesh = closing.enter_context(_listening(genesis, me, keys, options))
         journal = Journal(

@@ -1,4 +1,4 @@
-"""What a peer tells of itself: to its log, and to its ledger (spec OPS-11)."""
+"""What a peer tells of itself, as events of its log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 
 from attrs import define, field
 
-from btard.ledger.recorder import Recorder
 from btard.node.gathering import Report
 from btard.statemachine import effects as fx
 from btard.statemachine.state import State
@@ -14,10 +13,9 @@ from btard.statemachine.state import State
 
 @define(eq=False)
 class Telling:
-    """Turns what the state machine tells into events of the log and entries of the ledger."""
+    """Turns what the state machine tells, and complaints, into events."""
 
     report: Report
-    recorder: Recorder
     _complaints: Counter[tuple[str, int]] = field(factory=Counter)
 
     def tell(self, state: State, effect: fx.Effect) -> None:
@@ -26,7 +24,6 @@ class Telling:
             case fx.Entered():
                 self.report("phase", epoch=effect.epoch, step=effect.step, phase=effect.phase.name)
             case fx.Certified():
-                self.recorder.certified(state, effect.step)
                 self.report("certified", step=effect.step)
             case fx.Drifted():
                 self.report("drifted", step=effect.step, peers=list(effect.peers))
@@ -39,7 +36,6 @@ class Telling:
                     reason=effect.reason,
                 )
             case fx.Expelled():
-                self.recorder.expelled(state, effect)
                 self.report(
                     "expelled",
                     peer=effect.peer,
@@ -50,7 +46,6 @@ class Telling:
                     applied=effect.applied,
                 )
             case fx.RosterChanged():
-                self.recorder.roster_changed(state, effect)
                 self.report("roster", epoch=effect.epoch, roster=list(effect.roster))
             case fx.Finished():
                 self.report("finished", digest=effect.digest.hex())

@@ -52,7 +52,7 @@ class Group:
 
     def expel(self, peer: int, proof: Evidence, kind: str = "ban") -> None:
         effect = fx.Expelled(CHEAT, 2, "MSG-5", kind, "", 0, 0, proof)
-        self.recorders[peer].expelled(STATE, effect)
+        self.recorders[peer].follow(STATE, effect)
 
     def close(self) -> list[bytes]:
         exports = [ledger.export() for ledger in self.ledgers]
@@ -149,7 +149,7 @@ def test_what_proves_nothing_changes_no_ledger(proof: Evidence) -> None:
 
 def test_who_saw_no_proof_enters_what_the_others_agreed_on() -> None:
     group = Group()
-    group.recorders[0].roster_changed(STATE, fx.RosterChanged(1, (0, 1, 2), ()))
+    group.recorders[0].follow(STATE, fx.RosterChanged(1, (0, 1, 2), ()))
     assert [(e.peer, e.kind, e.proof) for e in group.ledgers[0].entries()] == [(CHEAT, "remove", None)]
     group.recorders[0].received(STATE, 1, shown(0, "remove", PROOFS[0]))
     (entry,) = group.ledgers[0].entries()

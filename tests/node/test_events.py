@@ -94,6 +94,25 @@ def test_a_second_start_appends(tmp_path: Path) -> None:
     assert len(lines((tmp_path / "events.jsonl").read_text())) == 2
 
 
+def test_what_an_earlier_process_of_the_run_reported_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    for run in ("another", "this"):
+        with closing(EventLog(path, narrator(), run=run)) as log:
+            log("listening", run=run, control="", bulk="")
+            report(log)
+    with path.open("a") as file:
+        file.write('{"event": "progr')  # killed while it wrote
+    with closing(EventLog(path, narrator(), run="this")) as log:
+        log("progress", step=2, loss=0.125, accuracy=0.875)  # done again
+        log("progress", step=3, loss=0.0625)
+    assert log.losses == [(1, 0.5), (2, 0.125), (3, 0.0625)]
+    assert log.accuracies == [(2, 0.875)]
+    assert len(log.expelled) == 1
+    with closing(EventLog(path, narrator(), run="a third")) as log:
+        assert (log.losses, log.expelled) == ([], [])
+    assert json.loads(path.read_text().splitlines()[-2])["step"] == 2
+
+
 def test_a_full_disk_is_an_error_of_one_line() -> None:
     log = EventLog(Path("/dev/full"), narrator())
     with pytest.raises(BtardError, match="cannot write /dev/full: No space left"):
