@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 
 import pytest
@@ -20,8 +19,9 @@ from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import Turn
 from fuzz import byzantine as byz
-from fuzz.world import Oracle, Tamper, World, configs, parameters
+from fuzz.world import Oracle, World, configs, parameters
 from tests.statemachine.stage import Watched, bodies, expelled, finish, judgement, tried
+from tests.statemachine.test_found_bulk import Growing, chained
 
 SIZES = (4, 5, 8)
 seeds = st.integers(0, 2**32)
@@ -40,17 +40,6 @@ class Extreme(Watched):
     def _transfer(self, asker: int, name: bytes) -> None:
         self.held.add((asker, name))
         self.schedule(self._random.choice((1, 112)), asker, Held(name, self.sizes[name]))
-
-
-class Growing(Oracle):
-    """Honest norms of a minority of parts, so large in step 2 that verification 3 disputes these, in vain."""
-
-    def compute(self, me: int, request: cp.Request, entropy: bytes) -> cp.Result:
-        result = super().compute(me, request, entropy)
-        if isinstance(request, cp.Sketch) and isinstance(result, cp.Sketched) and request.step == 2:
-            large = (max(len(result.norms), 8) // 8 - 1) // 2
-            return evolve(result, norms=struct.pack("<d", 1e3) * large + result.norms[8 * large :])
-        return result
 
 
 def run_of(peers: int, seed: int, **changes: object) -> tuple[Watched, range, range]:
@@ -191,7 +180,7 @@ def test_who_needs_different_parts_before_different_peers_is_banned(peers: int) 
     for liar in liars:
         one = byz.needing(lambda world, peer: first_honest(world, peer)[:1], honest[::2])
         other = byz.needing(last_honest, honest[1::2])
-        world.tamper[liar] = both(one, other)
+        world.tamper[liar] = chained(one, other)
     finish(world)
     assert removed(world) == {(liar, "ban") for liar in liars}
 
@@ -199,15 +188,6 @@ def test_who_needs_different_parts_before_different_peers_is_banned(peers: int) 
 def last_honest(world: World, peer: int) -> tuple[int, ...]:
     """Name another than `first_honest` does first."""
     return (max(one for one in world.states[peer].roster if one not in world.tamper),)
-
-
-def both(one: Tamper, other: Tamper) -> Tamper:
-    """Do what the second makes of what the first does, and what each does besides."""
-
-    def tamper(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
-        return [last for first in one(world, peer, effect) for last in other(world, peer, first)]
-
-    return tamper
 
 
 @pytest.mark.shows("STP-16", "STP-17", "STP-18", "STP-19", "TIM-3", "TIM-4", "AGR-8")
@@ -221,7 +201,7 @@ def test_all_of_it_at_once_harms_nobody_honest(peers: int, seed: int, data: st.D
     byz.withhold_parts(world, liars, data.draw(peers_of(honest)), data.draw(peers_of(honest)))
     for liar in liars:
         false = byz.needing(first_honest, data.draw(peers_of(honest)), data.draw(delays))
-        world.tamper[liar] = both(world.tamper[liar], false)
+        world.tamper[liar] = chained(world.tamper[liar], false)
     finish(world)
     assert removed(world) <= {(liar, "remove") for liar in liars}
     assert not {late.subject for peer in honest for late in lates(world, peer)} & set(honest)
