@@ -78,10 +78,21 @@ def _caught(cluster: Cluster, case: Case, within: int) -> Iterator[str]:
     if case.when is not When.NEVER and kept > case.spares * (len(cluster.attacks) > case.least):
         yield f"{kept} of {len(cluster.attacks)} attackers were not caught within {within} steps"
     for event in cluster.expelled():
+        if _gave_up(cluster, event["peer"], case):
+            continue
         if event["rule"] not in case.rules:
             yield f"peer {event['peer']} is out for {event['rule']} ({event['reason']}), not {case.rules}"
         if event["kind"] not in case.kind:
             yield f"peer {event['peer']}: {event['kind']}, not {case.kind}"
+
+
+def _gave_up(cluster: Cluster, attacker: int, case: Case) -> bool:
+    """Whether an attacker was the first to hold the proof against itself, stopped on it, and so fell silent.
+
+    Where attackers accuse each other, the others may be settling on one of them meanwhile.
+    """
+    failure = cluster.nodes[attacker].failure or ""
+    return any(f"can prove a fault of this peer ({rule}:" in failure for rule in case.rules)
 
 
 def _model(cluster: Cluster, case: Case) -> Iterator[str]:
