@@ -12,7 +12,9 @@ import math
 import random
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
@@ -21,10 +23,12 @@ from btard.attacks.base import Attack
 from btard.attacks.byzantine import ByzantinePeer
 from btard.attacks.expected import OUTAGES, Case, When
 from btard.attacks.names import AttackSpec, make_attack, parse
+from btard.node.outstanding import Outstanding
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
-from btard.statemachine.events import Event, Received, Start
+from btard.statemachine.events import Event, Received, Returned, Start
 from btard.statemachine.handle import initial
+from btard.statemachine.messages import Poll
 from btard.statemachine.state import State
 from btard.wire import WireError, decode_frame
 from fuzz.world import World, configs, parameters
@@ -34,6 +38,7 @@ FIRST = 1  # the step in which attacks begin
 STEPS = 3  # of a run
 LIMIT = 1_000_000  # milliseconds of a run: a hundred times as long as the longest takes
 ABSENCE = 300  # milliseconds from a crash to the return
+AGREED = ("settle", "outcome")  # timers of an agreement's rounds, which are not set anew
 FRAMES = 8  # that a flood consists of, to each peer and in each phase: more only takes longer
 
 
@@ -46,7 +51,9 @@ class _Later:
 
 @frozen
 class _Return:
-    """An event of the world's own: a peer that died starts anew, and remembers nothing."""
+    """An event of the world's own: a peer that died starts anew; it has its journal, or knows nothing."""
+
+    remembers: bool
 
 
 @define(eq=False)
@@ -91,11 +98,15 @@ class Body:
         """Do something in so many seconds."""
         self.world.schedule(math.ceil(seconds * 1000), self.me, cast(Event, _Later(effect)))
 
-    def die(self) -> None:
-        """Forget everything, hear nothing for a while, and start anew."""
+    def die(self, away: float | None = None) -> None:
+        """Hear nothing for so many seconds, and come back with a journal; else, soon and with nothing."""
         self.world.dead.add(self.me)
-        self.world.states[self.me] = initial(self.config)
-        self.world.schedule(ABSENCE, self.me, cast(Event, _Return()))
+        self.world.forget(self.me)
+        self.world.crashes += 1
+        if away is None:
+            self.world.states[self.me], _ = initial(self.config), self.world.kept.pop(self.me, None)
+        absence = ABSENCE if away is None else math.ceil(1000 * away)
+        self.world.schedule(absence, self.me, cast(Event, _Return(remembers=away is not None)))
 
 
 @define(eq=False)
@@ -104,6 +115,13 @@ class Attacked(World):
 
     attacks: dict[int, Attack] = field(factory=dict)
     dead: set[int] = field(factory=set)
+    kept: dict[int, Outstanding] = field(
+        factory=lambda: defaultdict(Outstanding)
+    )  # besides the attackers' states
+    answers: dict[tuple[int, int], list[int]] = field(
+        factory=lambda: defaultdict(list)
+    )  # of whom to whose polls
+    crashes: int = 0
     served: dict[tuple[int, bytes], frozenset[int] | None] = field(factory=dict)  # peer, object: to whom
 
     def __attrs_post_init__(self) -> None:
@@ -122,15 +140,45 @@ class Attacked(World):
     def step(self, peer: int, event: Event) -> None:
         """Let one event happen to one peer, or to nobody where that is dead."""
         match cast(Any, event):
-            case _Return():
+            case _Return(remembers):
                 self.dead.discard(peer)
-                super().step(peer, Start(bytes(32)))
+                if remembers:
+                    self._take_up(peer)
+                super().step(peer, Returned() if remembers else Start(bytes(32)))
             case _ if peer in self.dead:
                 pass
             case _Later(effect):
                 self.perform(peer, effect)
             case _:
                 super().step(peer, event)
+
+    def note(self, peer: int, event: Event, effects: tuple[fx.Effect, ...]) -> None:
+        """Keep what an attacker's journal holds, and when an honest peer answers polls."""
+        if peer in self.attacks:
+            self.kept[peer].follow(event, effects, self.states[peer].at.number)
+        elif isinstance(event, Received) and isinstance(event.frame, Poll):
+            answered = any(isinstance(effect, fx.Send) and event.sender in effect.to for effect in effects)
+            self.answers[peer, event.sender] += [self.now] * answered
+
+    def _take_up(self, peer: int) -> None:
+        """Do again what was under way at a crash, as `btard.node.recovery` does; objects outlive it here."""
+        state, kept = self.states[peer], self.kept[peer]
+        others = tuple(member for member in state.roster if member != peer)
+        again: list[fx.Effect] = [
+            fx.SetTimer(*entry) for entry in kept.timers.items() if entry[0][0] not in AGREED
+        ]
+        again += [fx.Compute(request) for request in kept.computing]
+        again += [fx.Send(others, said) for said in state.slots.values() if said.author == peer]
+        for name, wanted in kept.wanted.items():
+            for source in wanted.sources:
+                if wanted.size is None:
+                    again.append(fx.FetchModel(source, name, wanted.step))
+                else:
+                    again.append(fx.Fetch(source, name, wanted.size, wanted.step))
+        for name, offered in kept.offers.items():
+            again.append(fx.Offer(name, None if offered.to is None else tuple(sorted(offered.to))))
+        for effect in again:
+            self.perform(peer, effect)
 
     def perform(self, peer: int, effect: fx.Effect) -> None:
         """Carry out one effect; objects go only to whom they were offered, as over a real transport."""
@@ -154,7 +202,7 @@ class Attacked(World):
 
     def _serves(self, source: int, asker: int, name: bytes) -> bool:
         to = self.served.get((source, name), frozenset())
-        return (asker, name) in self.held or to is None or asker in to
+        return (asker, name) in self.held or (source not in self.dead and (to is None or asker in to))
 
     @property
     def honest(self) -> list[int]:
@@ -179,11 +227,13 @@ def minority(peers: int, seed: int) -> tuple[int, int]:
     return (peers - 1) // 2, int(peers % 2 == 0 and (peers < max(SIZES) or seed % 5 == 0))
 
 
-def play(case: Case, peers: int, seed: int, steps: int = STEPS, **changes: int) -> Played:
-    """Let as many peers as may be attack, and run to the end."""
+def play(case: Case, peers: int, seed: int, steps: int = STEPS, count: int = FRAMES, **changes: int) -> Played:
+    """Let as many peers as may be attack, and run to the end; ``count`` is that of a flood."""
     attackers, validators = minority(peers, seed)
     cheats = tuple(sorted(random.Random(f"cheats {seed}").sample(range(peers), attackers)))
-    attacks = {peer: make_attack(_smaller(parse(text))) for peer, text in case.texts(cheats, FIRST).items()}
+    attacks = {
+        peer: make_attack(_smaller(parse(text), count)) for peer, text in case.texts(cheats, FIRST).items()
+    }
     params = parameters(peers, steps, validators=validators, f_max=attackers, **changes)
     world = Attacked(configs(peers, params), seed, attacks=attacks)
     try:
@@ -195,8 +245,8 @@ def play(case: Case, peers: int, seed: int, steps: int = STEPS, **changes: int) 
     return Played(world, (*_honest(world), *_caught(world, case, out), *_bounded(world)), took)
 
 
-def _smaller(spec: AttackSpec) -> AttackSpec:
-    return evolve(spec, options=(("count", float(FRAMES)),)) if spec.name == "flood" else spec
+def _smaller(spec: AttackSpec, count: int) -> AttackSpec:
+    return evolve(spec, options=(*spec.options, ("count", float(count)))) if spec.name == "flood" else spec
 
 
 def _honest(world: Attacked) -> Iterator[str]:
@@ -235,6 +285,12 @@ def _bounded(world: Attacked) -> Iterator[str]:
         state = world.states[peer]
         kept = {"slots": len(state.slots), "deferred": len(state.deferred), "pulled": len(state.pulled)}
         limits = {"slots": slots, "deferred": n * 66, "pulled": 10 * n}
+        delta = world.configs[peer].timing.delta
+        for asker, times in (
+            (asker, times) for (answering, asker), times in world.answers.items() if answering == peer
+        ):
+            if any(later < sooner + delta for sooner, later in pairwise(times)):
+                yield f"peer {peer} answered several polls of peer {asker} within delta"
         yield from (f"peer {peer} keeps {kept[what]} {what}" for what in kept if kept[what] > limits[what])
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from btard.attacks.expected import OUTAGES, Case, When
 from btard.statemachine import effects as fx
-from fuzz.attackers import FIRST, SIZES, main, minority, play
+from btard.statemachine.halting import _answer
+from btard.statemachine.messages import Poll
+from btard.statemachine.turn import Turn
+from fuzz.attackers import FIRST, LIMIT, SIZES, main, minority, play
 
 SEEDS = range(5)
 CASE = {case.attack: case for case in OUTAGES}
@@ -33,6 +38,21 @@ def test_who_is_late_for_others_in_each_step_is_out_where_the_run_file_asks(peer
         }
 
 
+@pytest.mark.shows("AGR-20", "AGR-25", "OPS-5")
+@settings(max_examples=12)
+@given(st.integers(1, 9), st.floats(0, 0.4), st.sampled_from([4, 5]), st.integers(0, 1000))
+def test_who_crashes_in_any_phase_and_is_back_in_time_keeps_its_place(
+    phases: int, away: float, peers: int, seed: int
+) -> None:
+    """And finishes: it stands where the others do, whatever it missed, and contradicts nothing it signed."""
+    played = play(Case(f"crash_loop:phases={phases},away={away}", When.NEVER), peers, seed)
+    assert played.problems == ()
+    world = played.world
+    world.run(lambda: world.over(range(peers)), LIMIT)
+    assert len({state.model_digest for state in world.states}) == 1
+    assert world.crashes >= len(world.attacks)
+
+
 @pytest.mark.parametrize("peers", range(4, 12))
 def test_the_minority_is_the_largest_that_a_run_file_admits(peers: int) -> None:
     attackers, validators = minority(peers, 0)
@@ -52,6 +72,28 @@ def test_the_sweep_sees_that_honest_peers_do_not_go_on(monkeypatch: pytest.Monke
     (problem,) = play(CASE["false_late"], 4, 0).problems
     assert problem.startswith("not over")
     assert "HALTED" in problem
+
+
+@pytest.mark.refuses("AGR-20")
+@settings(max_examples=4)
+@given(st.integers(0, 1000))
+def test_masses_of_polls_are_answered_once_a_delta(seed: int) -> None:
+    """Of 1200 polls a step, malformed ones among them, each honest peer answers few, and goes on."""
+    played = play(CASE["flood:kind=polls"], 4, seed, count=80)
+    assert played.problems == ()
+    answers = played.world.answers
+    (cheat,) = played.world.attacks
+    assert {pair for pair in answers if pair[1] == cheat} == {(peer, cheat) for peer in played.world.honest}
+    assert max(map(len, answers.values())) <= 1 + played.world.now // played.world.configs[0].timing.delta
+
+
+def test_the_sweep_sees_that_every_poll_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(turn: Turn, sender: int, question: Poll) -> None:
+        _answer(turn, sender, question)
+        turn.set(answered=frozenset())
+
+    monkeypatch.setattr("btard.statemachine.halting._answer", forgetful)
+    assert any("answered several polls" in problem for problem in play(CASE["flood:kind=polls"], 4, 0).problems)
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,10 +238,20 @@ class World:
         if peer in self.released:
             return
         self.states[peer], effects = handle(self.configs[peer], self.states[peer], event)
+        self.note(peer, event, effects)
         tamper = self.tamper.get(peer)
         for effect in effects:
             for done in tamper(self, peer, effect) if tamper else (effect,):
                 self.perform(peer, done)
+
+    def note(self, peer: int, event: Event, effects: tuple[fx.Effect, ...]) -> None:
+        """Keep what happened to a peer, before anything comes of it: where it may have to be known again."""
+
+    def forget(self, peer: int) -> None:
+        """Let nothing come of what is under way at a peer: it crashes."""
+        self._heap = [e for e in self._heap if e[2] != peer or isinstance(e[3], Received)]
+        heapq.heapify(self._heap)
+        self.wanted = {wanted for wanted in self.wanted if wanted[0] != peer}
 
     def perform(self, peer: int, effect: fx.Effect) -> None:
         """Carry out one effect."""

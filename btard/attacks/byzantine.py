@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from attrs import define, field, frozen
@@ -43,6 +44,11 @@ class ByzantineBackend(Backend):
         return cp.Prepared(tuple(self.store.add(piece, step) for piece in pieces), honest.entropy)
 
 
+_START_AGAIN: Final = (
+    "import os, sys, time; time.sleep(float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
 @frozen(eq=False)
 class _Later:
     """A timer of the attack's own: each is another."""
@@ -64,9 +70,14 @@ class ByzantinePeer(Peer):
         """Do something without the attack's say, in so many seconds."""
         self.host.set_timer(_Later(effect), seconds)
 
-    def die(self) -> None:
-        """End this process at once, as a power cut does."""
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(self, away: float | None = None) -> None:
+        """End this process at once, as a power cut does; with ``away``, start it again in so many seconds."""
+        if away is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.journal is not None:
+            self.journal.flush()  # else it would come back in the phase before, and never get any further
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execv(sys.executable, [sys.executable, "-c", _START_AGAIN, str(away), *command])
 
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out: it may be the attack's."""

@@ -108,7 +108,8 @@ class SlowDrip(Attack):
     """Serves its objects so slowly that their last byte comes as late as may be.
 
     ``pace`` is that in units of what the others wait for parts, less what the way takes: with more than 1 it is
-    asked for them in public, with much more it never serves them in time.
+    asked for them in public, with much more it never serves them in time. All bytes come at the end: nobody
+    uses an object before its last byte (NET-4), so dripping those before that would change nothing.
     """
 
     name: ClassVar[str] = "slow_drip"

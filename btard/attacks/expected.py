@@ -125,6 +125,7 @@ CASES: Final = (
 _WAITS = "whoever has its message passes it on; each phase lasts T at most"
 _SERVED = "whoever has got it serves it on"
 _PUBLISHED = "at most f parts are published in a step, which costs traffic (STP-16)"
+_BACK = "back before T is over, it stands where its journal says and signs nothing twice (OPS-5)"
 OUTAGES: Final = (
     Case("silent", When.AT_ONCE, ("STP-3",), kind="remove"),
     Case("late:when=after", When.AT_ONCE, ("STP-3",), kind="remove"),
@@ -145,6 +146,11 @@ OUTAGES: Final = (
         Case(f"crash_loop:phases={phases}", When.SOON, ("STP-3", "MSG-5"), kind="remove or ban")
         for phases in (6, 7)  # at the start of COMMIT and of REDUCE
     ),
+    *(  # in every phase, and in another one of each step
+        Case(f"crash_loop:phases={phases},away=0.3", When.NEVER, ("STP-3",), kind="remove", why=_BACK)
+        for phases in (1, 6)
+    ),
+    Case("crash_loop:phases=6,away=5", When.SOON, ("STP-3",), kind="remove"),
     Case(
         "flood",
         When.NEVER,
@@ -152,6 +158,7 @@ OUTAGES: Final = (
         kind="remove or ban",
         why="each answer is given once, and what is kept is bounded (AGR-4, AGR-6)",
     ),
+    Case("flood:kind=polls", When.NEVER, why="a peer answers one of its polls in each delta (AGR-20)"),
 )
 """Every attack that keeps something back, or wastes the others' time: these need no vectors."""
 

@@ -22,36 +22,68 @@ from btard.statemachine.messages import (
     Late,
     Need,
     NoVerdict,
+    Poll,
     Pull,
     Reveal,
     Vote,
 )
-from btard.statemachine.table import STEP_PHASES
+from btard.statemachine.table import STEP_PHASES, Phase
 from btard.wire import encode_frame
 
 _HASH = bytes(32)
 
 
 class Flood(Attack):
-    """Sends each other peer ``count`` frames in every phase: well-formed, of every kind, for every place."""
+    """Sends each other peer ``count`` frames in every phase, for every place; with ``kind=polls``, only polls.
+
+    Polls are those that a halted peer sends, those that one sends that goes on, and such as nobody may send.
+    """
 
     name: ClassVar[str] = "flood"
+    kinds = ("all", "polls")
 
-    def __init__(self, from_step: int = 1, count: float = 200) -> None:
+    def __init__(self, from_step: int = 1, count: float = 200, kind: str = "all") -> None:
         super().__init__(from_step)
-        self.count = int(count)
+        if kind not in self.kinds:
+            raise ValueError(f"kind is one of {', '.join(self.kinds)}")
+        self.count, self.kind = int(count), kind
 
     def performed(self, effect: Effect) -> Iterable[Effect]:
         """Do what is to be done, and send much more."""
         if isinstance(effect, Entered) and effect.phase in STEP_PHASES:
             draws = random.Random(f"{self.me} {effect.epoch} {effect.step} {effect.phase}")
+            frames = self._frames(draws) if self.kind == "all" else self._polls(draws)
             for peer in self.others:
                 for _ in range(self.count):
-                    self.peer.host.send(peer, encode_frame(next(self._frames(draws))))
+                    self.peer.host.send(peer, next(frames))
         return (effect,)
 
-    def _frames(self, draws: random.Random) -> Iterator[Frame]:
+    def _frames(self, draws: random.Random) -> Iterator[bytes]:
         """Draw frames without end: for this epoch and later ones, for steps near this one and far off."""
+        others, polls = self._others(draws), self._polls(draws)
+        while True:
+            yield next(polls) if draws.randrange(9) == 0 else encode_frame(next(others))
+
+    def _polls(self, draws: random.Random) -> Iterator[bytes]:
+        """Draw polls without end, of all epochs until this one and of the next: some are none (spec AGR-20)."""
+        state = self.state
+        while True:
+            epoch = draws.choice((*range(state.epoch + 1), state.epoch, state.epoch, state.epoch + 1))
+            step = max(0, state.following + draws.choice((-1, 0, 0, 0, 1, 10**6)))
+            phase = draws.choice((Phase.HALTED, Phase.HALTED, Phase.COMMIT, Phase.ACCUSE, Phase.DONE))
+            match draws.randrange(8):
+                case 0:
+                    yield encode_frame(Poll(epoch, -1, int(phase)))
+                case 1:
+                    yield encode_frame(Poll(epoch, step, 2**63))
+                case 2:
+                    frame = encode_frame(Poll(epoch, step, int(phase)))
+                    yield frame[: draws.randrange(1, len(frame))]
+                case _:
+                    yield encode_frame(Poll(epoch, step, int(phase)))
+
+    def _others(self, draws: random.Random) -> Iterator[Frame]:
+        """Draw all other frames without end."""
         state, config = self.state, self.peer.config
         while True:
             epoch = state.epoch + draws.choice((0, 0, 0, 1, 1000))

@@ -50,7 +50,10 @@ BUILT_IN: Final = {
         texts=("partner",),
     ),
     "crash_loop": _here(
-        "silence", "CrashLoop", "dies after some phases, each time that it is started", ("phases",)
+        "silence",
+        "CrashLoop",
+        "dies after some phases, again and again (away=0.3: and back)",
+        ("phases", "away"),
     ),
     "delayed_gradient": _here(
         "stale", "DelayedGradient", "gradient at the model of some steps ago", ("steps",)
@@ -61,7 +64,9 @@ BUILT_IN: Final = {
     "false_late": _here("false_late", "FalseLate", "says that everybody's message is late"),
     "false_need": _here("withhold", "FalseNeed", "says that parts did not come (to=all, one)", texts=("to",)),
     "false_vote": _here("false_vote", "FalseVote", "votes against what it finds"),
-    "flood": _here("flood", "Flood", "sends masses of frames in every phase", ("count",)),
+    "flood": _here(
+        "flood", "Flood", "sends masses of frames in every phase (kind=all, polls)", ("count",), ("kind",)
+    ),
     "garbage": _here("junk", "Garbage", "bytes without meaning (kind=signed, frames)", texts=("kind",)),
     "ipm": _here("hidden", "Ipm", "-epsilon times the mean of the others' gradients", ("epsilon",)),
     "label_flip": _here("label_flip", "LabelFlip", "gradient for the labels classes - 1 - y"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -44,15 +45,22 @@ class Silent(Attack):
 
 
 class CrashLoop(Attack):
-    """Dies after ``phases`` more phases, and again each time that somebody starts it anew."""
+    """Dies after ``phases`` more phases, and again each time that it is started anew: with 1, in every phase.
+
+    Without ``away`` somebody else has to start it. With it, it does so itself, so much later, and goes on with
+    its journal; in units of T_commit, so that with much less than 1 it is back in time, and with more too late.
+    """
 
     name: ClassVar[str] = "crash_loop"
 
-    def __init__(self, from_step: int = 1, phases: float = 7) -> None:
+    def __init__(self, from_step: int = 1, phases: float = 7, away: float | None = None) -> None:
         super().__init__(from_step)
         if phases < 1:
             raise ValueError("phases is 1 or more")
+        if away is not None and not 0 <= away < math.inf:
+            raise ValueError("away is 0 or more, in units of T_commit")
         self.phases = int(phases)
+        self.away = away
         self._entered = 0
 
     def performed(self, effect: Effect) -> Iterable[Effect]:
@@ -60,7 +68,8 @@ class CrashLoop(Attack):
         if isinstance(effect, Entered):
             self._entered += 1
             if self._entered % self.phases == 0:
-                self.peer.die()
+                t_commit = self.peer.config.timing.t_commit / 1000
+                self.peer.die(None if self.away is None else self.away * t_commit)
         return (effect,)
 
 

@@ -71,14 +71,15 @@ def ask(turn: Turn, peer: int) -> None:
 
 
 def receive_poll(turn: Turn, sender: int, question: Poll) -> Judgement:
-    """Note who is halted, and answer anybody once in a while (spec AGR-20)."""
+    """Note who is halted, and answer anybody, once in a while: what is noted is kept on disk (spec AGR-20)."""
     state = turn.state
     if state.phase is Phase.STOPPED or question.epoch > state.epoch or sender == turn.me:
         return Judgement(Verdict.IGNORE, "nothing to say to that")
     if sender not in state.rosters[question.epoch]:
         return Judgement(Verdict.IGNORE, "its author is no member of that epoch")
     news = question.epoch == state.epoch and question.phase == Phase.HALTED
-    news = news and state.polls.get(sender) != question
+    known = state.polls.get(sender)
+    news = news and known != question and (known is None or sender not in state.answered)
     if news:
         turn.set(polls=state.polls.insert(sender, question))
     if sender not in state.answered:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from btard.attacks.expected import CASES, OUTAGES, Case, When
 from btard.cli.main import main
@@ -110,6 +111,24 @@ def test_real_junk_stops_nobody(tmp_path: Path) -> None:
 def test_real_peers_that_withhold_or_flood_stop_nobody(tmp_path: Path) -> None:
     cases = [case for case in OUTAGES if case.attack in ("withhold_part:answer=none", "flood")]
     assert real_attackers.play(tmp_path, cases).problems == ()
+
+
+@pytest.mark.shows("OPS-4", "OPS-5", "OPS-9")
+def test_a_real_peer_crashes_in_every_step_and_keeps_its_place(tmp_path: Path) -> None:
+    """It starts itself anew, with its journal, and is back in time by what the run file says."""
+    with free_endpoints(4) as endpoints, Processes(tmp_path) as processes:
+        run = digits_run(endpoints, 3)
+        timing = run.timing.with_absence(60_000)  # this machine may be busy
+        parameters = evolve(run.parameters, validators=0)  # and so without closing steps
+        file = write(tmp_path, evolve(run, timing=timing, parameters=parameters))
+        for peer in range(4):
+            processes.start(peer, file, *(["--attack", "crash_loop@2:phases=5,away=0"] if peer == 1 else []))
+        assert processes.until_over(*range(4)) == [0] * 4, processes.errors(1)
+        summaries = [processes.events[peer][-1] for peer in range(4)]
+        assert len({summary["digest"] for summary in summaries}) == 1
+        assert [summary["expelled"] for summary in summaries] == [[]] * 4
+        # In the fifth phase of each step; in the last one nobody may wait for it any more.
+        assert [(entry["step"], entry["phase"]) for entry in processes.of(1, "returned")][:1] == [(2, "ACCUSE")]
 
 
 def test_an_attack_that_cannot_be_is_refused_in_one_line(

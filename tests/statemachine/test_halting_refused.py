@@ -134,6 +134,22 @@ def test_a_flood_of_polls_is_answered_once(polls: list[Poll]) -> None:
     assert evolve(state, polls=before.polls, answered=before.answered, served=before.served) == before
 
 
+@pytest.mark.refuses("AGR-20")
+@given(st.lists(st.integers(0, 2**40), min_size=2, max_size=30, unique=True))
+@settings(max_examples=20)
+def test_of_a_flood_of_polls_that_all_say_something_else_few_are_noted(steps: list[int]) -> None:
+    """What is noted goes into the journal: two a delta for each member at most, in whatever phase."""
+    going = world_with(4, NOBODY)
+    going.run(lambda: going.states[0].at.number == 1)
+    for world in (going, lasting_outage()):
+        state, noted = world.states[0], 0
+        for step in steps:
+            before = state
+            state, _ = handle(world.configs[0], before, Received(3, Poll(0, step, int(Phase.HALTED))))
+            noted += state is not before
+        assert 1 <= noted <= 2
+
+
 @pytest.mark.shows("AGR-20")
 def test_an_answer_is_given_again_after_delta() -> None:
     world, poll = lasting_outage(), Received(3, Poll(0, 0, int(Phase.HALTED)))

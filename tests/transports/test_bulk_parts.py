@@ -142,6 +142,24 @@ def test_late_chunks_of_other_sources_and_of_forgotten_objects_are_nobodys_fault
     assert fetches.accept(1, forgotten, 0, memoryview(data), now=0.0) == Progress()
 
 
+@pytest.mark.shows("NET-6")
+@given(st.integers(1, 3), st.integers(0, 3))
+def test_an_owner_that_drips_holds_up_no_other_owner(chunks: int, dripped: int) -> None:
+    """However far it got, who has the whole object ends the request; less than a chunk at a time is junk."""
+    digest, data = blob(chunks * CHUNK)
+    fetches = Fetches()
+    for owner in (1, 2):
+        assert fetches.start(owner, digest, len(data), 0.0) is not None
+    pieces = [(offset, data[offset : offset + CHUNK]) for offset in range(0, len(data), CHUNK)]
+    with pytest.raises(JunkError, match="wrong size"):
+        fetches.accept(1, digest, 0, pieces[0][1][: CHUNK // 2], 0.0)
+    for offset, piece in pieces[: min(dripped, chunks - 1)]:
+        assert fetches.accept(1, digest, offset, piece, 0.0).digest == b""
+    *_, last = [fetches.accept(2, digest, offset, piece, 0.0) for offset, piece in pieces]
+    assert last.data == data
+    assert fetches.overdue(1e9) == []
+
+
 def test_a_broken_transfer_is_asked_for_from_where_it_is() -> None:
     size = 2 * CHUNK + 5
     digest, data = blob(size)
