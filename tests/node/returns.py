@@ -20,7 +20,7 @@ from btard.statemachine.config import Config
 from btard.statemachine.messages import Digest, Envelope, SlotKey
 from btard.statemachine.parameters import Timing
 from btard.statemachine.table import Phase
-from btard.wire import WireError, decode_frame
+from btard.wire import WireError, decode_frame, encode_frame
 from btard_transports.memory import MemoryNetwork
 from fuzz.world import parameters, timing
 from tests.node.abstract import MODEL, Abstract
@@ -42,12 +42,12 @@ class Mortal(Peer):
     """Crashes before the effect of this number, counted from 0."""
 
     crash_at: int = -1
-    performed: int = 0
+    phases: list[Phase] = field(factory=list)  # in which each effect was carried out
 
     def perform(self, effect: fx.Effect) -> None:
-        if self.performed == self.crash_at:
+        if len(self.phases) == self.crash_at:
             raise Crashed(effect)
-        self.performed += 1
+        self.phases.append(self.state.phase)
         super().perform(effect)
 
 
@@ -69,6 +69,7 @@ class Returns:
     logs: dict[int, Log] = field(factory=dict)
     signed: dict[tuple[int, SlotKey], Digest] = field(factory=dict)
     lost: Callable[[int, int], bool] = lambda sender, receiver: False  # whether a frame is
+    lies: dict[int, Callable[[Envelope], list[Envelope]]] = field(factory=dict)  # what a cheat sends besides
     _processes: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -141,6 +142,9 @@ class Returns:
             decoded = decode_frame(frame, self.peers)
         except WireError:
             decoded = None  # a hello
+        if sender in self.lies:
+            more = self.lies[sender](decoded) if isinstance(decoded, Envelope) else []
+            return [(0.0, each) for each in (frame, *map(encode_frame, more))]
         if isinstance(decoded, Envelope) and decoded.message is not None and decoded.author == sender:
             known = self.signed.setdefault((sender, decoded.message.slot), decoded.hash)
             assert known == decoded.hash, f"peer {sender} signed twice for {decoded.message.slot}"
@@ -148,7 +152,14 @@ class Returns:
 
     def check_finished(self) -> None:
         """All have finished with one model, nobody is out, and nobody stopped."""
-        assert {me: peer.failure for me, peer in self.nodes.items()} == dict.fromkeys(self.nodes)
-        assert all(peer.state.phase is Phase.DONE for peer in self.nodes.values())
-        assert len({peer.state.model_digest for peer in self.nodes.values()}) == 1
+        self.check_one_history()
         assert all(peer.state.epoch == 0 for peer in self.nodes.values())
+
+    def check_one_history(self, *out: int) -> None:
+        """All but those who are out have finished with one model, and agree on who was a member when."""
+        peers = {me: peer for me, peer in self.nodes.items() if me not in out}
+        assert {me: peer.failure for me, peer in peers.items()} == dict.fromkeys(peers)
+        assert all(peer.state.phase is Phase.DONE for peer in peers.values())
+        assert len({peer.state.model_digest for peer in peers.values()}) == 1
+        (rosters,) = {peer.state.rosters for peer in peers.values()}
+        assert rosters[-1] == tuple(me for me in range(self.peers) if me not in out)

@@ -12,6 +12,7 @@ from btard.node.journal import JournalError, journal_path
 from btard.statemachine import effects as fx
 from btard.statemachine.table import Phase
 from tests.node.returns import RUN, Returns
+from tests.node.upheavals import PHASES, UPHEAVALS, Upheaval
 
 
 def all_crashes(folder: Path, peers: int, first: int, stride: int) -> list[fx.Effect]:
@@ -40,6 +41,52 @@ def test_a_crash_between_any_two_effects(tmp_path: Path, peers: int, first: int)
     """Some of them; `python -m tests.node.test_returns PEERS` crashes before every single one."""
     crashes = all_crashes(tmp_path, peers, first, 31)
     assert len(crashes) > 4
+
+
+# -- while others are put out, or links are broken ------------------------------------------------------------
+
+
+def begun(folder: Path, upheaval: Upheaval) -> Returns:
+    """A run of four peers in step 1, and what is to happen has begun."""
+    folder.mkdir()
+    returns = Returns(folder, 4, seed=1)
+    returns.run(lambda: all(peer.state.at.number == 1 for peer in returns.nodes.values()))
+    upheaval.bring_about(returns)
+    return returns
+
+
+def places(folder: Path, upheaval: Upheaval) -> dict[Phase, list[int]]:
+    """The effects of peer 0 in such a run, by their numbers, in the phases in which a step does not go on."""
+    returns = begun(folder / "whole", upheaval)
+    peer = returns.nodes[0]
+    returns.run()
+    returns.check_one_history(*upheaval.out)
+    assert peer.state.epoch > 0
+    returns.close()
+    return {phase: [at for at, found in enumerate(peer.phases) if found is phase] for phase in PHASES}
+
+
+def crash(folder: Path, upheaval: Upheaval, number: int) -> None:
+    """Crash before this effect, come back at once, and finish: with one history."""
+    returns = begun(folder / f"{number}", upheaval)
+    assert returns.crash_at(0, number) is not None
+    returns.start(0)
+    returns.run()
+    returns.check_one_history(*upheaval.out)
+    returns.close()
+    shutil.rmtree(folder / f"{number}")
+
+
+@pytest.mark.shows("MSG-5", "MSG-7", "OPS-4", "OPS-5", "AGR-20", "AGR-25")
+@pytest.mark.parametrize("name", UPHEAVALS)
+def test_a_crash_between_any_two_effects_of_an_agreement_or_a_halt(tmp_path: Path, name: str) -> None:
+    """Some of them; `python -m tests.node.test_returns` crashes before every single one."""
+    upheaval = UPHEAVALS[name]
+    found = places(tmp_path, upheaval)
+    assert {phase for phase in found if found[phase]} >= upheaval.phases
+    for phase in upheaval.phases:
+        for number in found[phase][:: max(1, len(found[phase]) // 3)]:
+            crash(tmp_path, upheaval, number)
 
 
 @pytest.mark.shows("OPS-5", "OPS-6")
@@ -198,4 +245,11 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
-        print(len(all_crashes(Path(scratch), int(sys.argv[1]), 0, 1)), "crashes, all came back")
+        if sys.argv[1:]:
+            print(len(all_crashes(Path(scratch), int(sys.argv[1]), 0, 1)), "crashes, all came back")
+        for name, upheaval in UPHEAVALS.items() if not sys.argv[1:] else ():
+            (home := Path(scratch) / name).mkdir()
+            for phase, numbers in places(home, upheaval).items():
+                for number in numbers:
+                    crash(home, upheaval, number)
+                print(f"{name}: {len(numbers)} crashes in {phase.name}, all came back", flush=True)
