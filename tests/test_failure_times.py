@@ -5,6 +5,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from btard.cli.choose import DELAYS_MS
 from btard.statemachine.config import faults
@@ -27,3 +29,16 @@ def test_the_spans_in_words_follow_from_the_table() -> None:
     assert f"{min(phases) // 1000} to {max(phases) // 1000} s" in TEXT
     agreement = 2 * (faults(8) + 1) * TIMING.delta + TIMING.c_judge + TIMING.c_commit
     assert f"{agreement // 1000} s more" in TEXT
+
+
+@pytest.mark.shows("TIM-2", "TIM-3", "TIM-4", "TIM-5", "TIM-6")
+@given(st.integers(0, 10**9))
+def test_an_absence_makes_every_time_out_so_much_longer_than_it_has_to_be(absence: int) -> None:
+    timing = TIMING.with_absence(absence)
+    assert list(timing.problems()) == []
+    for name, least in timing.minima().items():
+        if name.startswith("t_"):
+            # REDUCE and disputes wait for what another may publish so much later, and are longer by that, too.
+            assert getattr(timing, name) >= max(least, getattr(TIMING, name) + absence)
+    bounds = [name for name in attrs.asdict(TIMING) if not name.startswith("t_")]
+    assert [getattr(timing, name) for name in bounds] == [getattr(TIMING, name) for name in bounds]

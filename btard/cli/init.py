@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from btard.cli.choose import DELAYS_MS, TaskIdentity, choose, load_all
 from btard.cli.options import add_option, add_several, add_switch, not_negative, one_of, positive, task_option
@@ -22,6 +22,9 @@ from btard.statemachine.parameters import Parameters, Timing
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+MOST_AWAY: Final = 7 * 24 * 3600
+"""Seconds for which a run may wait for a peer; nobody means more."""
 
 _DESCRIPTION = """\
 Write a run file: the task, all parameters and the roster, in one TOML file that every peer must hold.
@@ -61,8 +64,17 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     bandwidth = "of the slowest peer, for delta-bulk; 100 unless given"
     add_option(times, "--bandwidth-mbit", bandwidth, positive, metavar="MBIT/S")
     away = "a peer may be killed and be back so much later, in any phase; every time-out grows by it"
-    add_option(times, "--restart-seconds", away, not_negative, default=0.0, metavar="SECONDS")
+    add_option(times, "--restart-seconds", away, _absence, default=0.0, metavar="SECONDS")
     parser.set_defaults(run=run)
+
+
+def _absence(text: str) -> float:
+    seconds = not_negative(text)
+    if seconds > MOST_AWAY:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is more than a week ({MOST_AWAY} seconds): let it be removed"
+        )
+    return seconds
 
 
 def _add_task(group: argparse._ArgumentGroup) -> None:

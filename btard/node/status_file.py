@@ -31,8 +31,14 @@ class StatusError(BtardError):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a peer's folder (spec OPS-2). Raises StatusError where a running process does."""
-    with (folder / LOCK).open("a+") as file:
+    """Hold a peer's folder (spec OPS-2). Raises StatusError where a process does, or the disk refuses."""
+    try:
+        held = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise StatusError(
+            f"cannot write to {folder}: {error.strerror or error}; make it writable, or choose another --out"
+        ) from error
+    with held as file:
         if not _lock(file, fcntl.LOCK_EX):
             file.seek(0)
             holder = file.read(20).strip() or "unknown"

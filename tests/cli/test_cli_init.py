@@ -52,6 +52,34 @@ def test_options_reach_the_run_file(folder: Path, capsys: pytest.CaptureFixture[
     assert (run.timing.delta, run.evaluate_every, run.bulk_security) == (40, 3, "digest")
 
 
+@pytest.mark.parametrize(("seconds", "longer"), [("0.0001", 1), ("2.5", 2500), ("604800", 604_800_000)])
+def test_whoever_is_killed_may_be_away_for_so_long(
+    folder: Path, capsys: pytest.CaptureFixture[str], seconds: str, longer: int
+) -> None:
+    """By time-outs that are so much longer; a part of a second counts as a millisecond."""
+    assert init(folder, "--force", "--steps", "7", "--restart-seconds", "0") == 0
+    assert "a peer that is killed" not in capsys.readouterr().out
+    tightest = load(folder / "run.toml").timing
+    assert init(folder, "--force", "--steps", "7", "--restart-seconds", seconds) == 0
+    run, out = load(folder / "run.toml"), capsys.readouterr().out
+    assert list(problems(run)) == []
+    assert run.timing == tightest.with_absence(longer)
+    assert f"a peer that is killed has {float(seconds):g} s to be back" in out
+    assert f"is removed so much later, after {run.timing.t_commit / 1000:.0f} s in COMMIT" in out
+
+
+@pytest.mark.parametrize("seconds", ["-1", "soon", "nan", "inf", "1e300", "604801", ""])
+def test_an_absence_that_makes_no_sense(folder: Path, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    before = (folder / "run.toml").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        init(folder, "--force", "--restart-seconds", seconds)
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "argument --restart-seconds" in line
+    assert repr(seconds) in line
+    assert (folder / "run.toml").read_bytes() == before
+
+
 def test_the_same_seed_gives_the_same_run(folder: Path) -> None:
     first = load(folder / "run.toml")
     assert init(folder, "--force", "--steps", "7") == 0

@@ -22,6 +22,7 @@ from btard.wire import decode_frame
 from fuzz.world import Culprits, World, configs, parameters
 from tests.node.cluster import key
 from tests.node.damage import KEY, RUN, Killed, envelope, held, opened, used
+from tests.node.read_only import open_to_all, read_only
 from tests.node.returns import RUN as RETURNS_RUN
 from tests.node.returns import Returns
 
@@ -250,3 +251,43 @@ def test_a_journal_that_cannot_be_begun_is_an_error_of_one_line(tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(JournalError, match=r"cannot use the journal.*No such file"):
         opened(tmp_path / "missing" / "j")
+
+
+# -- a disk that is read-only -------------------------------------------------------------------------------
+
+REFUSED = (
+    r"^cannot (use the journal|write the model to) .*; make room on the disk, or make the folder writable, and "
+)
+
+
+@pytest.mark.refuses("MSG-7")
+@pytest.mark.parametrize("before", [True, False])
+def test_on_a_read_only_disk_no_journal_is_begun_or_gone_on_with(before: bool) -> None:
+    with open_to_all() as folder:
+        if before:
+            used(folder / "j").close()
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with read_only(folder), pytest.raises(JournalError, match=REFUSED) as caught:
+            opened(folder / "j")
+        assert "Permission denied" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+        opened(folder / "j").close()  # it is as it was
+
+
+@pytest.mark.refuses("MSG-7")
+def test_a_disk_that_becomes_read_only_stops_a_peer_before_it_sends_anything_more() -> None:
+    """As it does where the system remounts it after an error; the peer goes on when it can be written again."""
+    with open_to_all() as folder:
+        returns = Returns(folder)
+        returns.run(lambda: returns.nodes[0].state.at.number == 1)
+        before = [slot for author, slot in returns.signed if author == 0]
+        with read_only(folder, remounted=True), pytest.raises(JournalError, match=REFUSED) as caught:
+            returns.run()
+        assert "\n" not in str(caught.value)
+        assert [slot for author, slot in returns.signed if author == 0] == before != []
+        returns.kill(0)
+        returns.start(0)
+        returns.run()
+        returns.check_finished()
+        returns.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from btard.wire import encode_payload, make_envelope
 from btard_transports.ports import free_endpoints
 from tests.node.cluster import key
 from tests.node.folder import digits_run, with_task, write
+from tests.node.read_only import NOBODY, open_to_all, read_only
 
 
 @pytest.fixture
@@ -62,6 +64,22 @@ def test_a_key_that_is_not_in_the_roster(tmp_path: Path, run: RunFile, refused: 
     KeyPair.generate().save(tmp_path / "stranger.key")
     assert "is not in the roster of run 'test'; use the key file of" in refused(run, key_file="stranger.key")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.refuses("GEN-8")
+def test_a_folder_that_cannot_be_written(run: RunFile, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_to_all() as folder:
+        file, key_file, out = write(folder, run), folder / "p0.key", folder / "out"
+        out.mkdir()
+        if os.geteuid() == 0:
+            os.chown(key_file, NOBODY, NOBODY)
+        with read_only(out):
+            assert main(["peer", "--run", str(file), "--key", str(key_file), "--out", str(out), "--json"]) == 1
+            assert list(out.iterdir()) == []
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"btard: cannot write to {out}: Permission denied; make it writable, or choose another --out"
+        )
 
 
 @pytest.mark.refuses("GEN-6", "GEN-8")
