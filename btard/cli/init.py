@@ -63,7 +63,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         add_option(times, f"--{name.replace('_', '-')}-ms", note, int, metavar="MS")
     bandwidth = "of the slowest peer, for delta-bulk; 100 unless given"
     add_option(times, "--bandwidth-mbit", bandwidth, positive, metavar="MBIT/S")
-    away = "a peer may be killed and be back so much later, in any phase; every time-out grows by it"
+    away = "a peer may be killed and be back so much later, in any phase; every time-out grows by it, or twice"
     add_option(times, "--restart-seconds", away, _absence, default=0.0, metavar="SECONDS")
     parser.set_defaults(run=run)
 

@@ -135,14 +135,15 @@ class Timing:
                 )
 
     def with_absence(self, absence: int) -> Timing:
-        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM)."""
+        """Return times that bear that a peer is away for ``absence`` milliseconds in any phase (spec TIM).
+
+        Where a phase may have to wait until T_publish is over, who is away then needs as long on top of that.
+        """
+        before = self.minima()
+        after = evolve(self, t_publish=self.t_publish + absence).minima()
         names = [field.name for field in fields(type(self)) if field.name.startswith("t_")]
-        longer = {name: getattr(self, name) + absence for name in names}
-        timing = evolve(self, **longer)
-        while any(getattr(timing, name) < least for name, least in timing.minima().items()):
-            least = timing.minima()
-            timing = evolve(timing, **{name: max(least[name], getattr(timing, name)) for name in least})
-        return timing
+        longer = {name: getattr(self, name) + after[name] - before[name] + absence for name in names}
+        return evolve(self, **longer)
 
     @classmethod
     def derive(

@@ -85,7 +85,7 @@ def test_a_crash_between_any_two_effects_of_an_agreement_or_a_halt(tmp_path: Pat
     found = places(tmp_path, upheaval)
     assert {phase for phase in found if found[phase]} >= upheaval.phases
     for phase in upheaval.phases:
-        for number in found[phase][:: max(1, len(found[phase]) // 3)]:
+        for number in found[phase][:: max(1, len(found[phase]) // 2)]:
             crash(tmp_path, upheaval, number)
 
 

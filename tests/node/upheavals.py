@@ -13,7 +13,7 @@ from btard.statemachine.table import Phase
 from tests.node.returns import Returns
 
 LAST: Final = 3  # of four peers: who is out in the end, if anybody is
-OUTAGE: Final = 12.0  # seconds, after which everybody has halted
+OUTAGE: Final = 16.0  # seconds, after which everybody has halted
 PHASES: Final = frozenset({Phase.SETTLE, Phase.RATIFY, Phase.HALTED})
 
 
