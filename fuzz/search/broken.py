@@ -35,6 +35,7 @@ class Broken:
 
     links: tuple[tuple[int, int], ...]  # sender and receiver
     lossy: bool = False  # whether what is on them may be lost
+    bundled: bool = False  # whether all that is on a link comes, or is lost, together
     removable: tuple[int, ...] = ()  # honest peers that may lose their place, because of their links
     goes_on: bool = False  # from every world a way leads to where all are in one epoch and running
     epochs: int = 1  # that may end
@@ -82,8 +83,10 @@ class BrokenModel(Model):
         """Let something happen; raise Violation where it must not be able to."""
         kind, first, second = action
         if kind == "lose" or (kind == "deliver" and first in self._broken):
-            place, items = self.honest.index(self.pairs[first][1]), world.links[first]
-            world = world._replace(links=(*world.links[:first], (), *world.links[first + 1 :]))
+            place, link = self.honest.index(self.pairs[first][1]), world.links[first]
+            some = len(link) if self.broken.bundled else 1
+            items, left = link[:some], link[some:]
+            world = world._replace(links=(*world.links[:first], left, *world.links[first + 1 :]))
             for event, _ in items if kind == "deliver" else ():
                 world = self.happen(world, place, event)
             return world

@@ -26,24 +26,16 @@ def braked(late_brake: int = 0, peers: int = 3) -> object:
 
 
 def halting() -> Iterable[Configuration]:
-    yield Configuration(
-        "cut-off",
-        "nobody lies; the links of peer 0 hold back what they like as a step ends; all go on in the end",
-        (),
-        start=(0, P.ACCUSE),
-        parameters=braked(),
-        liars=(),
-        until=past(0, P.ACCUSE),
-        broken=Broken(links_of(0), goes_on=True),
-    )
-    for name, links in (("in", ((1, 0), (2, 0))), ("out", ((0, 1), (0, 2)))):
-        yield Configuration(
-            name,
+    base = Configuration(
+            "",
             "nobody lies; the links of peer 0 hold back what they like as a step ends; all go on in the end",
             (),
             start=(0, P.ACCUSE),
             parameters=braked(),
             liars=(),
             until=past(0, P.ACCUSE),
-            broken=Broken(links, goes_on=True),
         )
+    for name, links in (("in", ((1, 0), (2, 0))), ("out", ((0, 1), (0, 2))), ("pair", ((0, 1), (1, 0))), ("cut-off", links_of(0)), ("ring", ((0,1), (1,2),(2,0))), ("mix", ((0,1), (1,2))),("mix2", ((0,1), (2,0)))):
+        for lossy in (0,1):
+            for bundled in (0,1):
+                yield evolve(base, name=name+str(lossy)+str(bundled), broken=Broken(links, bool(lossy), bool(bundled), goes_on=True))
