@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from btard.statemachine import effects as fx
-from btard.statemachine.events import Fired, Received
-from btard.statemachine.messages import Enter, Epoch, Poll
+from btard.statemachine.events import Fired
+from btard.statemachine.messages import Chain, Enter, Envelope, Epoch, Poll, Pull
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 from fuzz.search.cores import Log, Outcome, stops_alone
@@ -122,8 +122,14 @@ class BrokenModel(Model):
     def _enqueue(self, links: list[Items], sender: int, receiver: int, event: int) -> None:
         """Put a message on its way, unless the same one is on it: what is said again says nothing new."""
         link = self.pairs.index((sender, receiver))
-        if (event, NEVER_DUE) not in links[link]:
-            links[link] = (*links[link], (event, NEVER_DUE))
+        if (event, NEVER_DUE) in links[link]:
+            return
+        poll = self._is_poll(event)  # a newer one says all that an older one said
+        kept = (item for item in links[link] if not (poll and self._is_poll(item[0])))
+        links[link] = (*kept, (event, NEVER_DUE))
+
+    def _is_poll(self, event: int) -> bool:
+        return isinstance(getattr(self.cores.events[event], "frame", None), Poll)
 
     # -- where a peer's story ends ----------------------------------------------------------------------
 
@@ -137,10 +143,20 @@ class BrokenModel(Model):
     def _useless(self, peer: Peer, index: int, event: int) -> bool:
         if self.cores.states[peer.state].phase is Phase.STOPPED:
             return True
-        if not self._parked(peer):
-            return super()._useless(peer, index, event)
-        received = self.cores.events[event]
-        return not (isinstance(received, Received) and isinstance(received.frame, Poll))
+        frame = getattr(self.cores.events[event], "frame", None)
+        if self._parked(peer):
+            return not isinstance(frame, Poll)
+        if not self._frozen(peer) or isinstance(frame, Poll | Pull | None) or self._epoch_of(frame) != self._epoch(peer):
+            return False
+        outcome = self.cores.step(index, peer.state, event)  # what a frozen peer knows, it knows until it leaves
+        return outcome.state == peer.state and not (outcome.sends or outcome.fault)
+
+    def _epoch(self, peer: Peer) -> int:
+        return int(self.cores.states[peer.state].epoch)
+
+    def _epoch_of(self, frame: Chain | Envelope) -> int | None:
+        message = frame if isinstance(frame, Chain) else getattr(frame, "message", None)
+        return message.epoch if message is not None else None
 
     def _after(self, peer: Peer, outcome: Outcome) -> Peer:
         """Take the time from polls and reminders: a peer may send them at any moment."""
