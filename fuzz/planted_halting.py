@@ -1,7 +1,7 @@
 """Planted faults in halting, asking and coming back: they show where links break.
 
-Each of HALTING fails a test of tests/statemachine/test_halting_refused.py, which names it; each of SEARCHED fails
-a search with broken links (fuzz/search/halting.py).
+Each of HALTING fails a test of tests/statemachine/test_halting_refused.py, which names it; each of SEARCHED
+fails a search with broken links (fuzz/search/halting.py).
 """
 
 from __future__ import annotations
@@ -125,12 +125,7 @@ def _claims_to_have_gone_back(original: Any) -> Any:
 
 
 def _for_the_search() -> Iterator[Planted]:
-    for name, shows in (
-        ("heals-with-a-quorum", "record-of-all"),
-        ("signs-a-second-record", "halted-mute"),
-        ("enters-without-the-step", "two-sides"),
-    ):
-        yield evolve(HALTING[name], shows=shows)
+    yield evolve(HALTING["signs-a-second-record"], shows="lied-to")
     yield Planted(
         "left-out-count", "AGR-15", "who is left out of a record counts among its signers", "two-sides",
         {"adoption:_counted": _all_signatures},

@@ -61,15 +61,15 @@ def certified_while_halted(turn: Turn, klass: CommitClass, certificate: Certific
 
 
 def certify_what_is_here(turn: Turn) -> bool:
-    """Halted: apply the current step by a certificate that came before; say whether that happened (spec AGR-17)."""
+    """Halted: certify the step by what came before the halt; say whether that happened (spec AGR-17)."""
     state = turn.state
     if state.phase is not Phase.HALTED:
         return False
     accepted = state.settle.accepted.items() if state.settle else ()
     for klass, chain in (*state.waiting.items(), *accepted):
-        if isinstance(klass, CommitClass) and isinstance(chain.object, Certificate):
-            if certified_while_halted(turn, klass, chain.object):
-                return True
+        fits = isinstance(klass, CommitClass) and isinstance(chain.object, Certificate)
+        if fits and certified_while_halted(turn, klass, chain.object):
+            return True
     return False
 
 

@@ -1,7 +1,7 @@
 """Worlds in which the times do not hold: broken links hold back what is on them for as long as they like.
 
-All other links take no time, and clocks go alike. So peers freeze on honest peers, halt, ask and come back. What
-is searched is one epoch's end: a peer that has entered the next one goes no further and answers polls only.
+All other links take no time, and clocks go alike. So peers freeze on honest peers, halt, ask and come back. One
+epoch's end is searched: a peer that has entered the next one goes no further and answers polls only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Broken:
     """Which links are broken, from the start of the search on, and what is relaxed there.
 
     What always holds: nobody honest is banned; honest peers that enter an epoch enter the same one; nobody
-    honest signs two records of an epoch; nothing is applied without a certificate; and where a record leaves all
-    in, no step before it is done again.
+    honest signs two records of an epoch; nothing is applied without a certificate; and where a record leaves
+    all in, no step before it is done again.
     """
 
     links: tuple[tuple[int, int], ...]  # sender and receiver
@@ -56,7 +56,7 @@ class BrokenModel(Model):
         self._broken = tuple(link for link, pair in enumerate(self.pairs) if pair in broken)
 
     def prelude(self, start: dict[int, Peer]) -> Prelude:
-        """Return what happens before links break: what is sent from the start of the search on is on its way."""
+        """Return what happens before links break; what is sent from the start on is on its way."""
         return BrokenPrelude(self, start)
 
     # -- what can happen --------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class BrokenModel(Model):
         return world._replace(peers=peers)
 
     def happen(self, world: World, place: int, event: int) -> World:
-        """Let an event meet a peer; who has answered a poll answers the next one, too, as if delta were over."""
+        """Let an event meet a peer; who has answered a poll answers the next, as if delta were over."""
         world = super().happen(world, place, event)
         for timer, _ in world.peers[place].timers:
             if self.cores.timers[timer][0] == "answered":
@@ -146,9 +146,15 @@ class BrokenModel(Model):
         frame = getattr(self.cores.events[event], "frame", None)
         if self._parked(peer):
             return not isinstance(frame, Poll)
-        if not self._frozen(peer) or isinstance(frame, Poll | Pull | None) or self._epoch_of(frame) != self._epoch(peer):
+        if (
+            not self._frozen(peer)
+            or isinstance(frame, Poll | Pull | None)
+            or self._epoch_of(frame) != self._epoch(peer)
+        ):
             return False
-        outcome = self.cores.step(index, peer.state, event)  # what a frozen peer knows, it knows until it leaves
+        outcome = self.cores.step(
+            index, peer.state, event
+        )  # what a frozen peer knows, it knows until it leaves
         return outcome.state == peer.state and not (outcome.sends or outcome.fault)
 
     def _epoch(self, peer: Peer) -> int:

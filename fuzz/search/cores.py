@@ -164,9 +164,9 @@ class Cores:
             if isinstance(effect, fx.RosterChanged):
                 place = (after.first_step, after.roster, after.banned, after.opening)
                 noted.append(("epoch", effect.epoch, *place))
-            if isinstance(effect, fx.Persist) and effect.envelope.message is not None:
-                if isinstance(record := effect.envelope.message.body, Epoch):
-                    noted.append(("signed", effect.envelope.message.epoch, record))
+            message = effect.envelope.message if isinstance(effect, fx.Persist) else None
+            if message is not None and isinstance(message.body, Epoch):
+                noted.append(("signed", message.epoch, message.body))
         return noted
 
     def _fault(self, state: State, done: list[fx.Effect]) -> str | None:

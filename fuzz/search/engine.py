@@ -45,7 +45,9 @@ def search(model: Model, limit: int, progress: Callable[[int, int, int], None] |
     queue = deque([(first, fingerprint(first), 0)])
     transitions = ends = depth = 0
     good: list[Fingerprint] = []  # worlds from which nothing more is asked
-    before: dict[Fingerprint, list[Fingerprint]] = {}  # for each world those that it follows, where that is asked
+    before: dict[
+        Fingerprint, list[Fingerprint]
+    ] = {}  # for each world those that it follows, where that is asked
 
     def found(violation: str | None, trace: tuple[Action, ...] = (), complete: bool = True) -> Found:
         seconds = time.process_time() - began

@@ -79,10 +79,10 @@ def _byzantine() -> Iterable[Configuration]:
         menu=(OK_TO_ONE, adv.chains("guilty", signers=False), adv.epochs),
     )
     yield _scene(
-        "record-of-all",
-        "the last ok comes to one alone; the liar says to be halted, and signs records that leave all in",
+        "lied-to",
+        "one signs that the liar is out; the liar says that it is halted, and signs that all stay",
         Broken(((0, 1),), bundled=True),
-        menu=(OK_TO_ONE, adv.false_polls, adv.records_of_all),
+        menu=(adv.only_to([0], adv.chains("guilty", signers=False), adv.false_polls), adv.records_of_all),
     )
     ahead = Broken(_to(0, 1, 2, 3), bundled=True)
     yield evolve(

@@ -231,7 +231,7 @@ def late_evidence(world: World, subject: int, *authors: int) -> Chain:
 @pytest.mark.shows("AGR-17")
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_certificate_that_came_before_the_halt_counts(frozen: bool) -> None:
-    """Found by the search of the real core: it was kept and never used, and every answer after it was "known"."""
+    """Found by the search: it was kept and never used, and every answer after it was "known"."""
     world = behind()
     klass, certificate = certificate_of_step_1(world).klass, certificate_of_step_1(world).object
     signed = ((2, world.configs[2].sign(class_content(world.configs[2].run, 0, klass))),)
