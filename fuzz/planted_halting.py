@@ -1,12 +1,15 @@
-"""Planted faults in halting, asking and coming back: they show where links break, which no search lets happen.
+"""Planted faults in halting, asking and coming back: they show where links break.
 
-Each fails a test of tests/statemachine/test_halting_refused.py, which names it.
+Each of HALTING fails a test of tests/statemachine/test_halting_refused.py, which names it; each of SEARCHED
+fails a search with broken links (fuzz/search/halting.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from attrs import evolve
 
 from btard.statemachine.config import quorum
 from btard.statemachine.effects import Judgement
@@ -113,4 +116,35 @@ def _catalogue() -> Iterator[Planted]:
     )  # fmt: skip
 
 
+def _all_signatures(original: Any) -> Any:
+    return lambda record, envelopes: envelopes
+
+
+def _claims_to_have_gone_back(original: Any) -> Any:
+    return lambda turn: True
+
+
+def _for_the_search() -> Iterator[Planted]:
+    yield evolve(HALTING["signs-a-second-record"], shows="lied-to")
+    yield Planted(
+        "left-out-count", "AGR-15", "who is left out of a record counts among its signers", "two-sides",
+        {"adoption:_counted": _all_signatures},
+    )  # fmt: skip
+    yield Planted(
+        "certificate-unused", "AGR-17", "a certificate that came before a halt is not used", "halted-askew",
+        {"handle:certify_what_is_here": nothing},
+    )  # fmt: skip
+    yield Planted(
+        "no-answers", "AGR-20", "nobody answers a poll", "halted-mute", {"halting:_answer": nothing},
+    )  # fmt: skip
+    yield Planted(
+        "no-brake", "AGR-24", "lateness alone removes any number", "halted-deaf", {"ratify:_braked": nothing},
+    )  # fmt: skip
+    yield Planted(
+        "nothing-taken-back", "AGR-22", "a step that the record does not have stays applied", "one-step-ahead",
+        {"catching_up:_roll_back": _claims_to_have_gone_back},
+    )  # fmt: skip
+
+
 HALTING: dict[str, Planted] = {fault.name: fault for fault in _catalogue()}
+SEARCHED: dict[str, Planted] = {fault.name: fault for fault in _for_the_search()}

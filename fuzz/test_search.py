@@ -8,10 +8,11 @@ import pytest
 from attrs import evolve
 
 from btard.statemachine.events import Received
-from fuzz.planted import CATALOGUE
 from fuzz.search.__main__ import main
+from fuzz.search.catalogue import ALL, FAULTS
 from fuzz.search.configurations import CONFIGURATIONS
 from fuzz.search.cores import Cores, Outcome
+from fuzz.search.halting import HALTING
 from fuzz.search.model import Model, Violation, World
 from fuzz.search.run import run
 
@@ -28,20 +29,30 @@ def test_no_order_of_events_separates_honest_peers(name: str) -> None:
     assert report.found.ends
 
 
-@pytest.mark.parametrize("name", [name for name, fault in CATALOGUE.items() if not fault.spared])
+@pytest.mark.shows("AGR-15", "AGR-17", "AGR-19", "AGR-20", "AGR-21", "AGR-23", "AGR-24")
+@pytest.mark.parametrize("name", [one.name for one in HALTING.values() if not one.long])
+def test_broken_links_make_no_second_history_and_all_go_on(name: str) -> None:
+    report = run(HALTING[name])
+    print(report.summary())
+    assert report.found.violation is None, "\n".join(report.lines)
+    assert report.found.complete
+    assert report.found.ends
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if not fault.spared])
 def test_every_rule_is_needed(name: str) -> None:
-    fault = CATALOGUE[name]
-    report = run(evolve(CONFIGURATIONS[fault.shows], limit=300_000), fault)
+    fault = FAULTS[name]
+    report = run(evolve(ALL[fault.shows], limit=300_000), fault)
     print(report.summary())
     assert report.found.violation is not None
     assert report.lines or "in the prelude" in report.found.violation
     assert not report.lines or report.lines[-1].endswith(report.found.violation)
 
 
-@pytest.mark.parametrize("name", [name for name, fault in CATALOGUE.items() if fault.spared])
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.spared])
 def test_rules_that_honest_peers_agree_without(name: str) -> None:
-    fault = CATALOGUE[name]
-    report = run(CONFIGURATIONS[fault.shows], fault)
+    fault = FAULTS[name]
+    report = run(ALL[fault.shows], fault)
     assert report.found.violation is None
     assert report.found.complete
 

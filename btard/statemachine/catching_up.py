@@ -60,6 +60,19 @@ def certified_while_halted(turn: Turn, klass: CommitClass, certificate: Certific
     return True
 
 
+def certify_what_is_here(turn: Turn) -> bool:
+    """Halted: certify the step by what came before the halt; say whether that happened (spec AGR-17)."""
+    state = turn.state
+    if state.phase is not Phase.HALTED:
+        return False
+    accepted = state.settle.accepted.items() if state.settle else ()
+    for klass, chain in (*state.waiting.items(), *accepted):
+        fits = isinstance(klass, CommitClass) and isinstance(chain.object, Certificate)
+        if fits and certified_while_halted(turn, klass, chain.object):
+            return True
+    return False
+
+
 def _roll_back(turn: Turn) -> bool:
     """Forget the last certified step: the others never held its certificate, and do it again (spec AGR-22).
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.adoption import enter_epoch, heal
+from btard.statemachine.catching_up import certify_what_is_here
 from btard.statemachine.coming_back import came_back
 from btard.statemachine.compute import (
     Aggregate,
@@ -111,7 +112,7 @@ def _advance(turn: Turn) -> None:
         moved = judge_delivered(turn) or moved
         note_evidence(turn, *verdicts(turn))
         release(turn)
-        moved = ratify(turn) or heal(turn) or moved
+        moved = ratify(turn) or certify_what_is_here(turn) or heal(turn) or moved
         if enter_epoch(turn):
             moved = True
             _replay(turn)

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from fuzz.planted import CATALOGUE
-from fuzz.search.configurations import CONFIGURATIONS, Configuration
+from fuzz.search.catalogue import ALL, FAULTS
+from fuzz.search.configurations import Configuration
 from fuzz.search.run import run
 
 EPILOG = """\
@@ -15,7 +15,9 @@ Each configuration says what the liars may send, from where on, and where the st
 visits every order of events: honest messages that take any time up to delta, timers, and what the liars send to
 whomever at any moment. It checks in every world that no honest peer stops, is banned or removed, that honest
 peers agree on all applied steps and epochs, that nothing is applied without a certificate, that they enter
-epochs within delta, and that the story comes to its end.
+epochs within delta, and that the story comes to its end. Where links are declared broken, messages on them take
+any time, or are lost: honest peers may halt, and where it says so be removed, but there is one history; and
+where nobody lies, a way leads on from everywhere.
 
 examples:
   python -m fuzz.search                            all configurations that run in CI
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, metavar="STATES", help="give up after so many states")
     parser.add_argument("--list", action="store_true", help="list configurations and planted faults")
     options = parser.parse_args(arguments)
-    for name, known in ((options.config, CONFIGURATIONS), (options.planted, CATALOGUE)):
+    for name, known in ((options.config, ALL), (options.planted, FAULTS)):
         if name is not None and name not in known:
             parser.error(f"there is no '{name}'; there are: {', '.join(known)}")
     if options.limit is not None and options.limit < 1:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         _list()
         return 0
-    fault = CATALOGUE[options.planted] if options.planted else None
+    fault = FAULTS[options.planted] if options.planted else None
     good = True
     for configuration in _chosen(options.config or (fault.shows if fault else None), options.long):
         if options.limit is not None:
@@ -66,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _chosen(name: str | None, long: bool) -> list[Configuration]:
     if name:
-        return [CONFIGURATIONS[name]]
-    return [one for one in CONFIGURATIONS.values() if long or not one.long]
+        return [ALL[name]]
+    return [one for one in ALL.values() if long or not one.long]
 
 
 def _list() -> None:
     print("configurations:")
-    for one in CONFIGURATIONS.values():
+    for one in ALL.values():
         print(f"  {one.name}{' (long)' if one.long else ''}: {one.what}")
     print("planted faults:")
-    for fault in CATALOGUE.values():
+    for fault in FAULTS.values():
         print(f"  {fault.name} ({fault.rule}, in {fault.shows}): {fault.what}")
 
 

@@ -36,6 +36,7 @@ from btard.statemachine.messages import (
     Late,
     Need,
     NoVerdict,
+    Poll,
     Publish,
     Reduce,
     Reveal,
@@ -299,6 +300,23 @@ def false_epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
             for liar in scene.liars:
                 lie = Epoch(state.outcome.next_step, state.outcome.view, (), state.roster)
                 yield from to_all(scene, liar, state.epoch, lie)
+
+
+def records_of_all(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
+    """Sign, from where each honest peer stands, that all stay in and go on."""
+    for state in scene.states.values():
+        for liar in scene.liars:
+            if liar in state.roster:
+                record = Epoch(state.following, state.view, (), state.roster)
+                yield from to_all(scene, liar, state.epoch, record)
+
+
+def false_polls(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
+    """Say to each halted peer to be halted where some halted peer stands."""
+    halted = {peer: state for peer, state in scene.states.items() if state.phase is Phase.HALTED}
+    for liar, state in product(scene.liars, halted.values()):
+        for receiver in halted:
+            yield liar, receiver, Poll(state.epoch, state.following, int(Phase.HALTED))
 
 
 # -- evidence and chains --------------------------------------------------------------------------------

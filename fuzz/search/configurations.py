@@ -14,6 +14,7 @@ from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from fuzz.search import adversary as adv
 from fuzz.search.adversary import Move, Scene
+from fuzz.search.broken import Broken
 from fuzz.search.forget import FROZEN
 from fuzz.world import Oracle, parameters
 
@@ -70,6 +71,7 @@ class Configuration:
     serves: str = ""  # what the liars serve of bulk: nothing, or "free": when they like, or "at once"
     until: Callable[[State], bool] = next_step_reached
     oracle: Callable[[], Oracle] = Oracle
+    broken: Broken | None = None  # where the times do not hold, and what need not hold then
     limit: int = 5_000_000
     long: bool = False
 

@@ -18,7 +18,15 @@ from btard.statemachine.config import Config
 from btard.statemachine.events import Computed, Event, Held, Received
 from btard.statemachine.evidence import opening_fails, signature_holds
 from btard.statemachine.handle import handle
-from btard.statemachine.messages import Accuse, Bulk, Reduce, phase_slot
+from btard.statemachine.messages import (
+    Accuse,
+    Bulk,
+    Certificate,
+    CommitClass,
+    Epoch,
+    Reduce,
+    phase_slot,
+)
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 from fuzz.search.forget import forget
@@ -68,6 +76,11 @@ class Outcome:
     fault: str | None = None
 
 
+def stops_alone(state: State, effect: fx.Stopped | fx.Halted) -> bool:
+    """Whether a peer may end like this while the times hold: where an epoch leaves too few."""
+    return effect.reason.startswith("2 peers are left") and state.epoch > 0
+
+
 @define
 class Cores:
     """All peers' cores, with what they were seen to do."""
@@ -75,6 +88,7 @@ class Cores:
     configs: list[Config]
     oracle: Oracle
     forget: Callable[[State], State] = forget
+    bears: Callable[[State, fx.Stopped | fx.Halted], bool] = stops_alone
     states: Numbers = field(factory=Numbers)
     events: Numbers = field(factory=Numbers)
     timers: Numbers = field(factory=Numbers)
@@ -130,7 +144,6 @@ class Cores:
                 case fx.Fetch() if Bulk(effect.digest, effect.size) not in state.held:
                     fetches.append((effect.source, Bulk(effect.digest, effect.size)))
         alive = tuple((timer, delay) for timer, delay in timers if timer_counts(self.timers[timer], state))
-        stops = [effect.reason for effect in done if isinstance(effect, fx.Stopped | fx.Halted)]
         return Outcome(
             self.states.of(state),
             tuple(sends),
@@ -139,11 +152,11 @@ class Cores:
             tuple(dict.fromkeys(fetches)),
             log,
             any(isinstance(effect, fx.Released) for effect in done),
-            self._fault(state, done, stops),
+            self._fault(state, done),
         )
 
     def _noted(self, before: State, after: State, effects: tuple[fx.Effect, ...]) -> list[tuple[Any, ...]]:
-        """Return what all honest peers must come to agree on: applied steps, and epochs."""
+        """Return what all honest peers must come to agree on, applied steps and epochs; and signed records."""
         noted: list[tuple[Any, ...]] = []
         for effect in effects:
             if isinstance(effect, fx.Certified):
@@ -151,9 +164,12 @@ class Cores:
             if isinstance(effect, fx.RosterChanged):
                 place = (after.first_step, after.roster, after.banned, after.opening)
                 noted.append(("epoch", effect.epoch, *place))
+            message = effect.envelope.message if isinstance(effect, fx.Persist) else None
+            if message is not None and isinstance(message.body, Epoch):
+                noted.append(("signed", message.epoch, message.body))
         return noted
 
-    def _fault(self, state: State, done: list[fx.Effect], stops: list[str]) -> str | None:
+    def _fault(self, state: State, done: list[fx.Effect]) -> str | None:
         for effect in done:
             reason = None
             if isinstance(effect, fx.Certified):
@@ -162,10 +178,10 @@ class Cores:
                 reason = _unheld(state)
             elif isinstance(effect, fx.Entered) and effect.phase in (Phase.VALIDATE, Phase.COMMIT, Phase.DONE):
                 reason = self._opened_otherwise(state)
+            elif isinstance(effect, fx.Stopped | fx.Halted) and not self.bears(state, effect):
+                reason = f"an honest peer stopped or halted: {effect.reason}"
             if reason:
                 return reason
-        if stops and not (stops[0].startswith("2 peers are left") and state.epoch):
-            return f"an honest peer stopped or halted: {stops[0]}"
         return None
 
     def _opened_otherwise(self, state: State) -> str | None:
@@ -179,9 +195,15 @@ class Cores:
 
     def _uncertified(self, state: State, step: int) -> str | None:
         """Say why a step must not have been applied; None where n ``ok`` of one transcript are here."""
-        if state.certificate is None:
-            return None if state.epoch else f"step {step} applied without a certificate"
-        klass, certificate = state.certificate
+        held, roster = state.certificate, state.roster
+        if held is None and state.epoch:  # applied as the epoch was entered
+            passage, roster = state.passages[state.epoch - 1], state.rosters[state.epoch - 1]
+            chain = passage.certificate
+            if chain and isinstance(chain.klass, CommitClass) and isinstance(chain.object, Certificate):
+                held = chain.klass, chain.object
+        if held is None:
+            return f"step {step} applied without a certificate"
+        klass, certificate = held
         said = [envelope.message for envelope in certificate.envelopes]
         bodies = [message.body for message in said if message and isinstance(message.body, Accuse)]
         right = klass.step == step and all(
@@ -189,7 +211,7 @@ class Cores:
         )
         authors = tuple(envelope.author for envelope in certificate.envelopes)
         signed = all(signature_holds(self.configs[0], envelope) for envelope in certificate.envelopes)
-        if right and signed and authors == state.roster and len(bodies) == len(authors):
+        if right and signed and authors == roster and len(bodies) == len(authors):
             return None
         return f"step {step} applied with something that is no certificate"
 
@@ -219,6 +241,13 @@ def timer_counts(timer: fx.Timer, state: State) -> bool:
             return (epoch, step) == (state.epoch, state.at.number) and state.phase <= Phase.REDUCE
         case ("publish" | "judge", epoch, step, *_):
             return (epoch, step) == (state.epoch, state.at.number) and state.phase in STEP_PHASES
-        case ("settle" | "outcome" | "ratify" | "linger", epoch, *_):
-            return epoch == state.epoch
+        case ("settle" | "outcome" | "settled", epoch, *_):
+            return epoch == state.epoch and state.phase is Phase.SETTLE
+        case ("ratify" | "linger", epoch):
+            return epoch == state.epoch and state.phase is not Phase.HALTED
+        case ("poll", epoch):
+            return epoch == state.epoch and state.phase is Phase.HALTED
+        case ("remind", epoch):
+            first = state.phase is Phase.COMMIT and state.at.number == state.first_step
+            return epoch == state.epoch and first
     return True

@@ -44,6 +44,10 @@ def search(model: Model, limit: int, progress: Callable[[int, int, int], None] |
     parents: dict[Fingerprint, tuple[Fingerprint, Action] | None] = {fingerprint(first): None}
     queue = deque([(first, fingerprint(first), 0)])
     transitions = ends = depth = 0
+    good: list[Fingerprint] = []  # worlds from which nothing more is asked
+    before: dict[
+        Fingerprint, list[Fingerprint]
+    ] = {}  # for each world those that it follows, where that is asked
 
     def found(violation: str | None, trace: tuple[Action, ...] = (), complete: bool = True) -> Found:
         seconds = time.process_time() - began
@@ -55,13 +59,18 @@ def search(model: Model, limit: int, progress: Callable[[int, int, int], None] |
         try:
             if model.over(world):
                 ends += 1
+                good.append(here)
                 model.check_end(world)
                 continue
             model.check_stuck(world)
+            if model.excused(world):
+                good.append(here)
             for action in model.actions(world):
                 transitions += 1
                 following = model.apply(world, action)
                 key = fingerprint(following)
+                if model.goes_on:
+                    before.setdefault(key, []).append(here)
                 if key not in parents:
                     parents[key] = (here, action)
                     queue.append((following, key, depth + 1))
@@ -72,7 +81,23 @@ def search(model: Model, limit: int, progress: Callable[[int, int, int], None] |
         except Violation as violation:
             trace = _trace(parents, here)
             return found(str(violation), (*trace, action) if action else trace)
+    if model.goes_on:
+        ways = _leading_to(good, before)
+        for here in parents:  # nearest first
+            if here not in ways:
+                return found("from here no way leads to where all go on", _trace(parents, here))
     return found(None)
+
+
+def _leading_to(good: list[Fingerprint], before: dict[Fingerprint, list[Fingerprint]]) -> set[Fingerprint]:
+    """Return all worlds from which some way leads to one of these."""
+    found, waiting = set(good), list(good)
+    while waiting:
+        for here in before.get(waiting.pop(), ()):
+            if here not in found:
+                found.add(here)
+                waiting.append(here)
+    return found
 
 
 def _trace(

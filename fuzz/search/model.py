@@ -65,6 +65,7 @@ class Model:
         self.honest = tuple(peer for peer in range(n) if peer not in self.liars)
         self.cores = Cores(run, configuration.oracle())
         self.delta = configuration.timing.delta
+        self.goes_on = False  # whether from every world a way must lead to the end
         self.pairs = tuple((a, b) for a in self.honest for b in self.honest if a != b)
         self._prompt = tuple(self.pairs.index(pair) for pair in configuration.prompt if pair in self.pairs)
         self._bulk = Numbers()
@@ -86,7 +87,11 @@ class Model:
             return world
         everybody = tuple(range(self.configuration.peers))
         start = {peer: Peer(self.cores.states.of(initial(self.cores.configs[peer]))) for peer in everybody}
-        return Prelude(self, start).run()
+        return self.prelude(start).run()
+
+    def prelude(self, start: dict[int, Peer]) -> Prelude:
+        """Return what happens before the search begins."""
+        return Prelude(self, start)
 
     # -- what can happen --------------------------------------------------------------------------------
 
@@ -308,8 +313,11 @@ class Model:
         """Raise Violation where honest peers applied or ratified different things."""
         logs = [self.cores.logs[peer.log] for peer in world.peers]
         known: dict[tuple[Any, ...], Any] = {}
+        self.check_signed(world)
         for log in logs:
             for kind, number, *what in log:
+                if kind == "signed":
+                    continue
                 if known.setdefault((kind, number), what) != what:
                     raise Violation(f"honest peers differ in {kind} {number}")
                 if kind == "epoch" and not set(self.honest) <= set(what[1]):
@@ -319,6 +327,14 @@ class Model:
                 if kind == "epoch" and other == "applied" and place[0] < number and step >= what[0]:
                     raise Violation(f"step {step} was applied, but epoch {number} begins with step {what[0]}")
 
+    def check_signed(self, world: World) -> None:
+        """Raise Violation where an honest peer has signed two records of an epoch."""
+        for place, peer in enumerate(world.peers):
+            signed: dict[int, Epoch] = {}
+            for kind, number, *what in self.cores.logs[peer.log]:
+                if kind == "signed" and signed.setdefault(number, what[0]) != what[0]:
+                    raise Violation(f"peer {self.honest[place]} signed two records of epoch {number}")
+
     def over(self, world: World) -> bool:
         """Whether the story ends here: everybody is gone, halted with too few, or where the scope ends."""
         return all(self._over(world, place) for place in range(len(world.peers)))
@@ -327,12 +343,19 @@ class Model:
         peer, state = world.peers[place], self.state(world, place)
         return peer.gone or state.phase in (Phase.HALTED, Phase.STOPPED) or self.configuration.until(state)
 
+    def excused(self, world: World) -> bool:
+        """Whether no way needs to lead from here to the end."""
+        return False
+
     def check_end(self, world: World) -> None:
         """Raise Violation where the story ends and honest peers did not do the same."""
         if any(self.configuration.until(self.state(world, place)) for place in range(len(world.peers))):
             return  # the scope ended before the story
-        if len({frozenset(self.cores.logs[peer.log]) for peer in world.peers}) > 1:
+        if len({self._agreed(peer) for peer in world.peers}) > 1:
             raise Violation("at the end honest peers have not applied and ratified the same")
+
+    def _agreed(self, peer: Peer) -> frozenset[tuple[Any, ...]]:
+        return frozenset(entry for entry in self.cores.logs[peer.log] if entry[0] != "signed")
 
     def check_stuck(self, world: World) -> None:
         """Raise Violation where nothing more can happen though the story is not over."""
@@ -361,6 +384,7 @@ class Prelude:
         self.queue: list[tuple[int, int]] = []
         self.offers: set[tuple[int, bytes, tuple[int, ...] | None]] = set()
         self.wanted: list[tuple[int, int, Bulk]] = []
+        self.links: tuple[Items, ...] = tuple(() for _ in model.pairs)
 
     def run(self) -> World:
         """Return the world in which the search begins."""
@@ -374,7 +398,7 @@ class Prelude:
             frozenset(want for want in self.wanted if want[0] in model.honest),
         )
         peers = tuple(self.peers[peer] for peer in model.honest)
-        return World(peers, tuple(() for _ in model.pairs), model._bulk.of(bulk))
+        return World(peers, self.links, model._bulk.of(bulk))
 
     def _step(self, index: int, event: int) -> None:
         model, peer = self.model, self.peers[index]
@@ -384,7 +408,7 @@ class Prelude:
         self.peers[index] = model._after(peer, outcome)
         for receiver, sent in outcome.sends:
             if index not in model.liars or self._before_start(sent):
-                self.queue.append((receiver, sent))
+                self._send(index, receiver, sent)
         self.offers |= {(index, name, to) for name, to in outcome.offers}
         self.wanted += [(index, source, bulk) for source, bulk in outcome.fetches]
         for want in list(self.wanted):
@@ -393,6 +417,9 @@ class Prelude:
             if not silent and any((owner, name) == (source, bulk.digest) for owner, name, _ in self.offers):
                 self.wanted.remove(want)
                 self.queue.append((asker, model.cores.events.of(Held(bulk.digest, bulk.size))))
+
+    def _send(self, index: int, receiver: int, sent: int) -> None:
+        self.queue.append((receiver, sent))
 
     def _reached_start(self, peer: int) -> bool:
         at = self.model.cores.states[self.peers[peer].state].at

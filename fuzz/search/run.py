@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from attrs import evolve, frozen
 
 from fuzz.planted import Planted
+from fuzz.search.broken import BrokenModel
 from fuzz.search.configurations import Configuration
 from fuzz.search.engine import Found, search
 from fuzz.search.model import Model
@@ -41,7 +42,9 @@ def run(
     if fault is not None:
         configuration = evolve(configuration, timing=fault.timing(configuration.timing))
     with fault.planted() if fault else nullcontext():
-        model = Model(configuration)
+        model = Model(configuration) if configuration.broken is None else BrokenModel(configuration)
         found = search(model, configuration.limit, progress)
         lines = tuple(told(model, found.trace)) if found.trace else ()
+        if lines and not lines[-1].endswith(str(found.violation)):
+            lines = (*lines, f"     => {found.violation}")
     return Report(configuration, found, lines)

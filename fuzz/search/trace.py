@@ -54,9 +54,10 @@ def _said(model: Model, world: World, action: Action) -> str:
         return "time passes"
     if kind == "fire":
         return f"{model.honest[first]}: timer {model.cores.timers[second]}"
-    if kind == "deliver":
+    if kind in ("deliver", "lose"):
         event, receiver = model.cores.events[world.links[first][second][0]], model.pairs[first][1]
-        return f"{receiver} < {model.pairs[first][0]}: {_event(event)}"
+        lost = "lost: " if kind == "lose" else ""
+        return f"{lost}{receiver} < {model.pairs[first][0]}: {_event(event)}"
     event = model.cores.events[second]
     sender = event.sender if isinstance(event, Received) else "a liar"
     return f"{model.honest[first]} < LIAR {sender}: {_event(event)}"

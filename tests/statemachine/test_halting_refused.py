@@ -22,12 +22,16 @@ from btard.statemachine.messages import (
     CommitClass,
     Envelope,
     Epoch,
+    Evidence,
+    EvidenceKind,
     GuiltyClass,
+    Late,
     Poll,
 )
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import ProtocolBug
+from btard.wire import class_content
 from fuzz.byzantine import changed, forge, sign, silent, to_some
 from fuzz.planted_halting import HALTING
 from fuzz.world import Tamper, World
@@ -231,6 +235,29 @@ def test_a_made_up_certificate_moves_nobody(fault: str) -> None:
     after, effects = handle(world.configs[0], state, Received(3, certificate_of_step_1(world)))
     assert judgement(effects).verdict is fx.Verdict.ACCEPT
     assert after.following == 2
+
+
+def late_evidence(world: World, subject: int, *authors: int) -> Chain:
+    """Return what removes a member: others say that its ACCUSE of step 1 is late."""
+    late = Late(1, int(Phase.ACCUSE), subject, -1)
+    said = tuple(forge(world.configs[author], 0, late) for author in authors)
+    return Chain(0, GuiltyClass("guilty", subject), Evidence(EvidenceKind.LATE, subject, said), ())
+
+
+@pytest.mark.shows("AGR-17")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_certificate_that_came_before_the_halt_counts(frozen: bool) -> None:
+    """Found by the search: it was kept and never used, and every answer after it was "known"."""
+    world = behind()
+    klass, certificate = certificate_of_step_1(world).klass, certificate_of_step_1(world).object
+    signed = ((2, world.configs[2].sign(class_content(world.configs[2].run, 0, klass))),)
+    came = [Received(2, Chain(0, klass, certificate, signed))]
+    if frozen:
+        came.insert(0, Received(2, late_evidence(world, 4, 1, 2, 3)))
+    state, _ = happen(world, 0, world.states[0], *came)
+    assert (state.following, state.phase) == (1, Phase.SETTLE if frozen else Phase.ACCUSE)
+    state, _ = happen(world, 0, state, Received(1, late_evidence(world, 0, 1, 2, 3)))
+    assert (state.following, state.phase) == (2, Phase.HALTED)
 
 
 # -- records --------------------------------------------------------------------------------------------
