@@ -56,15 +56,10 @@ class Recorder:
             place = (frame.epoch, proof.subject)
             self._told[place] = min(order(proof), self._told.get(place, order(proof)))
 
-    def received(self, state: State, sender: int, chain: Chain) -> bool:
-        """Look at a chain's proof; say whether it is for the ledger alone (spec OPS-13).
-
-        Those of epochs that are over may also explain to the state machine why somebody is out (spec AGR-20).
-        """
+    def received(self, state: State, sender: int, chain: Chain) -> None:
+        """Look at a chain's proof (spec OPS-13); the state machine is given the chain as well."""
         if isinstance(chain.klass, GuiltyClass) and isinstance(chain.object, Evidence):
             self._consider(state, sender, chain.epoch, chain.object)
-            return not chain.signatures and chain.epoch == state.epoch
-        return False
 
     def follow(self, state: State, effect: fx.Effect) -> None:
         """Enter what an effect decides, and note what it shows; ``state`` is the one after it.

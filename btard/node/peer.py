@@ -194,8 +194,9 @@ class Peer:
         elif not self.started:
             self.gathering.keep(peer, frame)
         else:
-            if not (isinstance(decoded, Chain) and self._recorder.received(self.state, peer, decoded)):
-                self.feed(Received(peer, decoded))
+            if isinstance(decoded, Chain):
+                self._recorder.received(self.state, peer, decoded)
+            self.feed(Received(peer, decoded))
 
     def _is_unknown(self, envelope: Envelope) -> bool:
         """Whether this peer's key signed this, but not as far as the journal knows (spec MSG-9)."""

@@ -31,8 +31,8 @@ from btard.statemachine.state import Halt, Passage
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
-ASKED_FOR_REASON = 2
-"""Polls after which a peer that is left behind no longer waits to hear why."""
+ASKED_FOR_REASON = 8
+"""Polls after which a peer that is left behind no longer waits to hear why: links take a while to be back."""
 
 
 def enter_epoch(turn: Turn) -> bool:

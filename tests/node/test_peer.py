@@ -13,7 +13,22 @@ from hypothesis import strategies as st
 
 from btard.hashing import digest
 from btard.node.hello import Hello, decode_hello, encode_hello
-from btard.statemachine.messages import Accuse, Body, Commit, Enter, Envelope, Late, Pull, Reveal, Vote
+from btard.statemachine.messages import (
+    Accuse,
+    Body,
+    Chain,
+    Commit,
+    Enter,
+    Envelope,
+    Evidence,
+    EvidenceKind,
+    GuiltyClass,
+    Late,
+    Pull,
+    Reveal,
+    Vote,
+)
+from btard.statemachine.table import STEP_PHASES, Phase
 from btard.wire import decode_frame, encode_frame, encode_payload, make_envelope, max_frame, signed_content
 from tests.node.cluster import Cluster, key
 from tests.node.hostile import structures
@@ -332,6 +347,19 @@ def test_a_peer_that_stopped_says_nothing_more() -> None:
 
 def _no_loss(_: object) -> object:
     raise ValueError("the data is gone")
+
+
+@pytest.mark.shows("AGR-17", "AGR-20", "OPS-13")
+def test_evidence_that_nobody_signed_reaches_the_state_machine_too() -> None:
+    """Found by a partition of real peers: the ledger kept to itself why a peer that was left behind is out."""
+    scene = Scene()
+    bodies = [Reveal(1, bytes([byte]) * 32, bytes(32), bytes(32)) for byte in (1, 2)]
+    twice = [decode_frame(message(BYZANTINE, body, scene.run), PEERS) for body in bodies]
+    said = tuple(envelope for envelope in twice if isinstance(envelope, Envelope))
+    evidence = Evidence(EvidenceKind.EQUIVOCATION, BYZANTINE, said)
+    assert scene.peer.state.phase in STEP_PHASES
+    scene.peer.on_control(1, encode_frame(Chain(0, GuiltyClass("ban", BYZANTINE), evidence, ())))
+    assert scene.peer.state.phase is Phase.SETTLE
 
 
 @pytest.mark.parametrize("compute_time", [0.0, 0.001, 0.09])
