@@ -1,4 +1,4 @@
-"""`btard resume`: let a peer go on that the brake holds."""
+"""`btard resume`: let a halted peer go on without others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 _DESCRIPTION = """\
-Tell a halted peer on this machine to go on without the peers that it misses.
+Tell a halted peer on this machine to go on without the peers that will not come back.
 
-Where more peers than late_brake (run file) fall silent at once, the network is the likelier culprit: so the
-others halt in place of removing them, and say so. Look first: are those machines up, is a link or a firewall
-broken? Once all peers are back, the run goes on by itself, with all of them, and nobody needs this command.
+Peers halt where the times of the run file do not hold: more peers than late_brake fall silent at once, or no
+majority can reach each other. Look first: are those machines up, is a link or a firewall broken? Once all peers
+are back, the run goes on by itself, with all of them, and nobody needs this command.
 
-If they will not come back: agree with the other operators, and let each say btard resume. It counts once a
-majority of the members has said it; then the silent ones are removed, and the others do the step again.
+If some will not come back: agree with the other operators whom to give up, and let each say btard resume. It
+counts once a majority of all members has said the same; then those are removed, and the others do the step
+again. Where the brake holds a peer, it knows whom it misses; else name them with --without, and it waits until
+all others are there.
 Talk to all operators first, on the telephone for instance: where the network is split and both sides give up
 the other, members that cheat on both sides can have each side go on with a history of its own.
 """
@@ -27,6 +29,7 @@ _EPILOG = """\
 example:
   btard status --out alice     (is it halted, and whom does it miss?)
   btard resume --out alice
+  btard resume --out alice --without dave,erin
 """
 
 
@@ -40,18 +43,19 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_option(parser, "--out", "the folder that the peer writes to", Path, Path("btard-out"), metavar="DIR")
+    add_option(parser, "--without", "whom to give up, where no brake holds the peer", metavar="NAME,NAME")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask the peer; raise StatusError where nothing holds it."""
+    """Ask the peer; raise StatusError where it has nothing to resume, or names are wrong."""
     from btard.node.resuming import ask
     from btard.node.words import Names
 
-    values = ask(options.out).values
-    names = Names(values["names"])
+    status, given_up = ask(options.out, options.without.split(",") if options.without else ())
+    names = Names(status.values["names"])
     print(
-        f"{names.of(values['peer'])} goes on without {names.list(values['held'])} "
+        f"{names.of(status.values['peer'])} goes on without {names.list(given_up)} "
         "as soon as a majority of the peers is told to"
     )
     return 0

@@ -213,10 +213,10 @@ class Peer:
             self.feed(Held(digest, len(data)))
             self._recover()
 
-    def resume(self) -> None:
-        """The operator says that the run goes on without those whom the brake keeps (spec AGR-24)."""
-        self.report("resumed", step=self.state.at.number)
-        self.feed(Resume())
+    def resume(self, without: tuple[int, ...]) -> None:
+        """The operator gives up these members (spec AGR-24, AGR-26)."""
+        self.report("resumed", step=self.state.at.number, without=list(without))
+        self.feed(Resume(without))
 
     def on_timer(self, timer: Hashable) -> None:
         """A timer ran out."""

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from btard.node.status_file import Status, StatusError, read_status
+from btard.node.words import Names
 
 FILE: Final = "resume"
+_DRAFT: Final = "resume.partial"
 
 
-def ask(folder: Path) -> Status:
-    """Ask the peer of a folder to go on (spec AGR-24), and return its status.
+def ask(folder: Path, without: Sequence[str] = ()) -> tuple[Status, list[int]]:
+    """Ask the peer of a folder to go on without those that the brake keeps, or else without these.
 
-    Raises StatusError where there is no such peer, it does not run, or no brake holds it.
+    Returns its status and whom it gives up (spec AGR-24, AGR-26). Raises StatusError where there is no such
+    peer, it is not running or not halted, or names are missing, wrong or too many.
     """
     status = read_status(folder)
     if not status.running:
         raise StatusError(f"the peer of {folder} is not running: there is nothing to resume")
-    if not status.values.get("held"):
-        raise StatusError(f"no brake holds the peer of {folder}: btard status says what it does")
-    (folder / FILE).touch()
-    return status
+    if not status.values.get("halted"):
+        raise StatusError(f"the peer of {folder} is not halted: btard status says what it does")
+    given_up = _given_up(status, without)
+    (folder / _DRAFT).write_text(json.dumps([status.values["epoch"], given_up]))
+    os.replace(folder / _DRAFT, folder / FILE)
+    return status, given_up
 
 
-def taken(folder: Path) -> bool:
-    """Whether somebody asked; taken away, so that one word counts once."""
+def _given_up(status: Status, without: Sequence[str]) -> list[int]:
+    values = status.values
+    names = Names(values["names"])
+    members = [peer for peer in values["roster"] if peer != values["peer"]]
+    held = list(values.get("held", ()))
+    known = {names.of(peer): peer for peer in members}
+    if wrong := [name for name in without if name not in known]:
+        raise StatusError(f"{wrong[0]!r} is no other member; the other members are {names.list(members)}")
+    chosen = sorted({known[name] for name in without})
+    if held and chosen and chosen != sorted(held):
+        raise StatusError(f"it waits for your word to go on without {names.list(held)}: leave out --without")
+    if not held and not chosen:
+        raise StatusError(
+            "no brake holds it: it goes on by itself once all members are back; if one will not come back, "
+            f"say whom to give up, for instance: --without {names.of((values['awaited'] or members)[0])}"
+        )
+    return held or chosen
+
+
+def taken(folder: Path, epoch: int) -> tuple[int, ...] | None:
+    """Return whom to give up if somebody asked in this epoch; taken away, so that one word counts once."""
     try:
+        asked, given_up = json.loads((folder / FILE).read_text())
         (folder / FILE).unlink()
     except FileNotFoundError:
-        return False
-    return True
+        return None
+    return tuple(given_up) if asked == epoch else None

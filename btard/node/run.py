@@ -112,15 +112,17 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             control=options.bind_control or own.control,
             bulk=options.bind_bulk or own.bulk,
         )
-        resuming.taken(options.out)  # what was asked of an earlier process
+        resuming.taken(options.out, peer.state.epoch)  # what was asked of an earlier process
         peer.begin()
         watch = closing.enter_context(Watch(peer, options.out, _constant(genesis, me), log.figures, log))
 
         def over() -> bool:
             interrupted.check()
             watch.look()
-            if peer.state.halted and peer.state.halted.held and resuming.taken(options.out):
-                peer.resume()
+            if peer.state.halted:
+                without = resuming.taken(options.out, peer.state.epoch)
+                if without is not None:
+                    peer.resume(without)
             return peer.over
 
         with Interrupted() as interrupted:

@@ -78,6 +78,8 @@ def _now(values: Mapping[str, Any], names: Names, age: float) -> Iterator[tuple[
     if values["awaited"] and seconds >= WAIT_SECONDS:
         whom = names.list(values["awaited"], values["reasons"])
         yield "waits for", f"{whom}, for {seconds:.0f} s"
+    if values["halted"] and not values["held"] and values["awaited"]:
+        yield "to do", "repair links and machines, and it goes on by itself; or see btard resume --help"
     down = [peer for peer in values["links_down"] if peer not in values["awaited"]]
     if down:
         yield "no link", names.list(down)

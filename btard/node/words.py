@@ -218,7 +218,8 @@ class Narrator:
         return Line("error", f"halted: {self.names.put(fields['reason'])}; it asks the others meanwhile")
 
     def _tell_resumed(self, t: float, fields: Mapping[str, Any]) -> Line:
-        return Line("warning", f"{self._place(fields)}: resumed; it goes on once a majority is")
+        whom = self.names.list(fields["without"])
+        return Line("warning", f"{self._place(fields)}: resumed; it goes on without {whom} once a majority is")
 
     def _tell_error(self, t: float, fields: Mapping[str, Any]) -> Line:
         return Line("error", self.names.put(fields["reason"]))

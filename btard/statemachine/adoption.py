@@ -126,6 +126,7 @@ def _start_epoch(turn: Turn, record: Epoch, signed: tuple[Envelope, ...]) -> Non
         settle=None,
         outcome=None,
         halted=None,
+        given_up=frozenset(),
         polls=type(state.polls)(),
         passages=state.passages.insert(state.epoch, Passage(signed, certificate, guilty)),
         before=None,
@@ -190,7 +191,10 @@ def receive_explanation(turn: Turn, chain: Chain) -> Judgement:
 
 
 def heal(turn: Turn) -> bool:
-    """Sign that all go on as they are, once all say that they are halted after this very step (spec AGR-23)."""
+    """Sign that all go on as they are, once all say that they are halted after this very step (spec AGR-23).
+
+    All but those whom the operator has given up (spec AGR-26).
+    """
     state = turn.state
     if state.phase is not Phase.HALTED or ("epoch", state.epoch, turn.me) in state.slots:
         return False
@@ -198,9 +202,11 @@ def heal(turn: Turn) -> bool:
         turn.sign(followed)
         return True
     alike = Poll(state.epoch, state.following, int(Phase.HALTED))
-    if any(state.polls.get(peer) != alike for peer in turn.others()) or too_few(turn.config, state.roster):
+    staying = tuple(peer for peer in state.roster if peer not in state.given_up)
+    waiting = any(state.polls.get(peer) != alike for peer in staying if peer != turn.me)
+    if waiting or too_few(turn.config, staying):
         return False
-    record = Epoch(state.following, state.view, (), state.roster)
+    record = Epoch(state.following, state.view, (), staying)
     if any(other != record for other in _signed(turn)):
         return False  # what another member signed already can still come about
     turn.sign(record)

@@ -49,7 +49,12 @@ class Fired:
 
 @frozen
 class Resume:
-    """The operator has looked: go on without those whom the brake would keep (spec AGR-24)."""
+    """The operator has looked: go on without those whom the brake would keep, or else without these members.
+
+    Spec AGR-24, AGR-26.
+    """
+
+    without: tuple[int, ...] = ()
 
 
 @frozen

@@ -92,7 +92,7 @@ def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Eff
         case Fired():
             _fired(turn, event.timer)
         case Resume():
-            resume(turn)
+            resume(turn, event.without)
         case Returned():
             came_back(turn)
     _advance(turn)

@@ -138,11 +138,21 @@ def _late_alone(settle: Settle, peer: int) -> bool:
     return isinstance(chain.object, Evidence) and chain.object.kind is EvidenceKind.LATE
 
 
-def resume(turn: Turn) -> None:
-    """Sign the outcome that the brake withheld: the operator says so (spec AGR-24)."""
+def resume(turn: Turn, without: tuple[int, ...]) -> None:
+    """Give up members, as the operator says: sign the outcome that the brake withheld, if it did.
+
+    Else `heal` goes on with the others (spec AGR-24, AGR-26).
+    """
     state = turn.state
-    signed = ("epoch", state.epoch, turn.me) in state.slots
-    if state.phase is Phase.HALTED and state.halted is not None and state.halted.held and not signed:
+    if (
+        state.phase is not Phase.HALTED
+        or state.halted is None
+        or ("epoch", state.epoch, turn.me) in state.slots
+    ):
+        return
+    if not state.halted.held:
+        turn.set(given_up=frozenset(without).intersection(turn.others()))
+    else:
         turn.move(Trigger.RESUME, Phase.RATIFY)
         turn.set(given_up=state.given_up | state.halted.held, halted=None)
         _sign_outcome(turn)

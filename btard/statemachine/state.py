@@ -161,7 +161,9 @@ class State:
     answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
     passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
     before: Before | None = None  # the epoch's latest certified step
-    given_up: frozenset[int] = frozenset()  # members that the operator would go on without (spec AGR-24)
+    given_up: frozenset[int] = (
+        frozenset()
+    )  # of this epoch: whom the operator would go on without (AGR-24, AGR-26)
     unexplained: frozenset[int] = frozenset()  # former members, until it is here why
 
     @property

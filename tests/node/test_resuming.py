@@ -1,4 +1,4 @@
-"""`btard resume`: one word for one peer that the brake holds."""
+"""`btard resume`: one word for one halted peer."""
 
 from pathlib import Path
 
@@ -9,27 +9,62 @@ from btard.node.resuming import taken
 from btard.node.status_file import locked, write_status
 from tests.node.test_status_file import VALUES
 
+HALTED = {**VALUES, "halted": "peer 1 is silent", "roster": [0, 1, 2, 3], "epoch": 4}
 
-@pytest.mark.shows("AGR-24")
-def test_a_word_reaches_the_peer_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_status(tmp_path, {**VALUES, "held": [1, 2]})
+
+@pytest.mark.shows("AGR-24", "AGR-26")
+@pytest.mark.parametrize(
+    ("held", "options", "given_up"),
+    [([1, 2], [], (1, 2)), ([], ["--without", "dave"], (3,)), ([], ["--without", "dave,bob"], (1, 3))],
+)
+def test_a_word_reaches_the_peer_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    held: list[int],
+    options: list[str],
+    given_up: tuple[int, ...],
+) -> None:
+    write_status(tmp_path, {**HALTED, "held": held})
+    with locked(tmp_path):
+        assert main(["resume", "--out", str(tmp_path), *options]) == 0
+    assert "a majority of the peers" in capsys.readouterr().out
+    assert taken(tmp_path, 4) == given_up
+    assert taken(tmp_path, 4) is None
+
+
+def test_a_word_of_another_epoch_counts_for_nothing(tmp_path: Path) -> None:
+    write_status(tmp_path, {**HALTED, "held": [1]})
     with locked(tmp_path):
         assert main(["resume", "--out", str(tmp_path)]) == 0
-    assert "a majority of the peers" in capsys.readouterr().out
-    assert taken(tmp_path)
-    assert not taken(tmp_path)
+    assert taken(tmp_path, 5) is None
+    assert taken(tmp_path, 4) is None
 
 
-@pytest.mark.refuses("AGR-24")
-@pytest.mark.parametrize(("held", "says"), [([], "no brake holds the peer"), ([1], "is not running")])
-def test_where_nothing_is_held_there_is_nothing_to_resume(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], held: list[int], says: str
+@pytest.mark.refuses("AGR-24", "AGR-26")
+@pytest.mark.parametrize(
+    ("runs", "values", "options", "says"),
+    [
+        (False, {"held": [1]}, [], "is not running"),
+        (True, {"halted": None}, [], "is not halted"),
+        (True, {}, [], "for instance: --without bob"),
+        (True, {}, ["--without", "eve"], "'eve' is no other member"),
+        (True, {}, ["--without", "alice"], "'alice' is no other member"),
+        (True, {"held": [1]}, ["--without", "carol"], "without bob: leave out --without"),
+    ],
+)
+def test_what_is_no_word_for_a_peer(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    runs: bool,
+    values: dict[str, object],
+    options: list[str],
+    says: str,
 ) -> None:
-    write_status(tmp_path, {**VALUES, "held": held})
-    if held:
-        assert main(["resume", "--out", str(tmp_path)]) == 1
-    else:
+    write_status(tmp_path, {**HALTED, **values})
+    if runs:
         with locked(tmp_path):
-            assert main(["resume", "--out", str(tmp_path)]) == 1
+            assert main(["resume", "--out", str(tmp_path), *options]) == 1
+    else:
+        assert main(["resume", "--out", str(tmp_path), *options]) == 1
     assert says in capsys.readouterr().err
-    assert not taken(tmp_path)
+    assert taken(tmp_path, 4) is None

@@ -128,6 +128,57 @@ def test_a_braked_majority_goes_on_when_its_operators_say_so(seed: int) -> None:
     assert set(expelled(world)) == {(peer, "STP-3", "remove") for peer in (5, 6, 7)}
 
 
+@pytest.mark.shows("AGR-26")
+@settings(max_examples=6)
+@given(
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 2000),
+    peers=st.sampled_from([4, 5, 8]),
+    words=st.lists(st.integers(0, 30_000), min_size=8, max_size=8),
+)
+def test_after_an_outage_operators_give_up_who_never_comes_back(
+    seed: int, start: int, peers: int, words: list[int]
+) -> None:
+    """Links break for all at once, and one machine does not survive that; each operator says so some time."""
+    dead = peers - 1
+
+    def cut(now: int, one: int, other: int) -> bool:
+        return start <= now < start + 15_000 or (now >= start and dead in (one, other))
+
+    world = world_with(peers, cut, seed)
+    world.run(lambda: world.now > start + 15_000 and all(state.halted for state in world.states))
+    for peer in range(dead):
+        world.schedule(words[peer], peer, Resume((dead,)))
+    finish(world, range(dead))
+    assert {world.states[peer].roster for peer in range(dead)} == {tuple(range(dead))}
+    assert not any(state.banned for state in world.states)
+
+
+@pytest.mark.refuses("AGR-26")
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({0: (4,), 1: (4,)}, "no majority said so"),
+        ({0: (3, 4), 1: (3, 4), 2: (3, 4)}, "too few would be left"),
+        ({0: (4,), 1: (4,), 2: (3,), 3: (2,)}, "they do not say the same"),
+        ({0: (0, 4), 1: (1,), 2: (2,), 3: ()}, "all but one give up nobody but themselves"),
+    ],
+)
+def test_what_too_few_operators_say_moves_nobody(words: dict[int, tuple[int, ...]], why: str) -> None:
+    def cut(now: int, one: int, other: int) -> bool:
+        return 500 <= now < 15_500 or (now >= 500 and 4 in (one, other))
+
+    world = world_with(5, cut, f_max=1)
+    world.run(lambda: world.now > 15_500 and all(state.halted for state in world.states))
+    for peer, without in words.items():
+        world.schedule(0, peer, Resume(without))
+    until = world.now + 60_000
+    world.run(lambda: world.now > until)
+    one_history(world, range(5))
+    assert {state.phase for state in world.states} == {Phase.HALTED}
+    assert {state.epoch for state in world.states} == {0}
+
+
 @pytest.mark.shows("AGR-21", "AGR-22")
 @settings(max_examples=15)
 @given(
