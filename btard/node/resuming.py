@@ -54,8 +54,9 @@ def _given_up(status: Status, without: Sequence[str]) -> list[int]:
 def taken(folder: Path, epoch: int) -> tuple[int, ...] | None:
     """Return whom to give up if somebody asked in this epoch; taken away, so that one word counts once."""
     try:
-        asked, given_up = json.loads((folder / FILE).read_text())
+        text = (folder / FILE).read_text()
         (folder / FILE).unlink()
-    except FileNotFoundError:
-        return None
+        asked, given_up = json.loads(text)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None  # nobody asked, or not with `btard resume`
     return tuple(given_up) if asked == epoch else None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from btard.cli.main import main
-from btard.node.resuming import taken
+from btard.node.resuming import FILE, taken
 from btard.node.status_file import locked, write_status
 from tests.node.test_status_file import VALUES
 
@@ -38,6 +38,13 @@ def test_a_word_of_another_epoch_counts_for_nothing(tmp_path: Path) -> None:
         assert main(["resume", "--out", str(tmp_path)]) == 0
     assert taken(tmp_path, 5) is None
     assert taken(tmp_path, 4) is None
+
+
+@pytest.mark.parametrize("text", ["", "[", "7", "[1, 2, 3]"])
+def test_a_file_of_another_origin_is_no_word(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert taken(tmp_path, 1) is None
+    assert not (tmp_path / FILE).exists()
 
 
 @pytest.mark.refuses("AGR-24", "AGR-26")
