@@ -43,7 +43,10 @@ def audit(book: Book, entry: Entry, recompute: Recompute) -> Iterator[Finding]:
     proof = entry.proof
     if proof is None:
         yield Finding(
-            Mark.ATTESTED, "the proof did not come here: that there is one, the record's signers attest"
+            Mark.ATTESTED,
+            "no proof came here: that there is one, or that operators gave it up, the record's signers attest"
+            if entry.kind == "remove"
+            else "the proof did not come here: that there is one, the record's signers attest",
         )
         return
     if not fits(proof, entry.kind) or proof.subject != entry.peer or not proves(book.config, book.state, proof):

@@ -86,7 +86,8 @@ def story(book: Book, entry: Entry) -> list[str]:
     """Say what a peer did, and who says so, in sentences."""
     proof, names = entry.proof, book.names
     if proof is None:
-        return ["This peer did not see what it did; it took over what the others had agreed on."]
+        given_up = "" if entry.kind == "ban" else ", or the operators of a majority gave it up (AGR-26)"
+        return [f"What it did was not shown here: this peer took over what others had agreed on{given_up}."]
     first = proof.envelopes[0]
     match proof.kind:
         case EvidenceKind.EQUIVOCATION:
