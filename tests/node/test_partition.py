@@ -1,16 +1,18 @@
-"""Five of eight real peers are cut off from the other three for half a minute; then the cut heals."""
+"""Links between real peers are cut, five of eight from the other three or all; then the cut heals."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
+from btard.cli.main import main
+from btard.node.status_file import read_status
 from btard_transports.ports import free_endpoints
 from tests.node.folder import digits_run, write
 from tests.node.processes import Processes
@@ -23,22 +25,20 @@ BEFORE = 2  # steps certified before the cut
 
 
 @contextlib.contextmanager
-def cut(folder: Path, late_brake: int, steps: int) -> Iterator[tuple[Processes, Relay]]:
-    """Start a run of eight, and part it when the first steps are done."""
-    with (
-        free_endpoints(len(PEERS)) as fronts,
-        free_endpoints(len(PEERS)) as backs,
-        Processes(folder) as processes,
-    ):
+def cut(folder: Path, late_brake: int, steps: int, *groups: Iterable[int]) -> Iterator[tuple[Processes, Relay]]:
+    """Start a run of all that are in the groups, and part these when the first steps are done."""
+    peers = sorted(peer for group in groups for peer in group)
+    n = len(peers)
+    with free_endpoints(n) as fronts, free_endpoints(n) as backs, Processes(folder) as processes:
         run = digits_run(fronts, steps)
         file = write(folder, evolve(run, parameters=evolve(run.parameters, late_brake=late_brake)))
         relay = Relay(fronts, backs, lambda: {peer: popen.pid for peer, popen in processes.popens.items()})
         with relay.running():
-            for peer in PEERS:
+            for peer in peers:
                 control, bulk = backs[peer]
                 processes.start(peer, file, "--bind-control", control, "--bind-bulk", bulk)
-            processes.until(lambda: all(certified(processes, peer) >= BEFORE for peer in PEERS))
-            relay.part(MANY, FEW)
+            processes.until(lambda: all(certified(processes, peer) >= BEFORE for peer in peers))
+            relay.part(*groups)
             yield processes, relay
 
 
@@ -59,7 +59,7 @@ def outs(processes: Processes, peer: int) -> list[tuple[int, str, str]]:
 
 @pytest.mark.shows("AGR-15", "AGR-19", "AGR-20")
 def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> None:
-    with cut(tmp_path, late_brake=3, steps=5000) as (processes, relay):
+    with cut(tmp_path, 3, 5000, MANY, FEW) as (processes, relay):
         where = {peer: certified(processes, peer) for peer in PEERS}
         after(
             processes,
@@ -91,10 +91,32 @@ def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> N
 
 @pytest.mark.shows("AGR-19", "AGR-23", "AGR-24")
 def test_where_the_brake_forbids_it_all_wait_and_go_on_together(tmp_path: Path) -> None:
-    with cut(tmp_path, late_brake=2, steps=6) as (processes, relay):
+    with cut(tmp_path, 2, 6, MANY, FEW) as (processes, relay):
         after(processes, LASTS, lambda: all(processes.of(peer, "halted") for peer in PEERS))
         relay.heal()
         assert processes.until_over(*PEERS) == [0] * len(PEERS)
         summaries = [processes.events[peer][-1] for peer in PEERS]
         assert len({summary["digest"] for summary in summaries}) == 1
         assert [summary["expelled"] for summary in summaries] == [[]] * len(PEERS)
+
+
+@pytest.mark.shows("AGR-19", "AGR-26", "OPS-11")
+def test_operators_give_up_a_machine_that_an_outage_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All links break and one machine is lost; the others halt, and go on as their operators say."""
+    left = range(3)
+    with cut(tmp_path, 1, 5, [0], [1], [2], [3]) as (processes, relay):
+        processes.signal(3, signal.SIGKILL)
+        processes.until(lambda: all(processes.of(peer, "halted") for peer in left))
+        relay.heal()
+        for peer in left:
+            processes.until(lambda peer=peer: read_status(processes.out(peer)).values["halted"] is not None)
+            assert main(["resume", "--out", str(processes.out(peer)), "--without", "p3"]) == 0
+        assert processes.until_over(*left) == [0] * len(left)
+        summaries = [processes.events[peer][-1] for peer in left]
+        assert len({summary["digest"] for summary in summaries}) == 1
+        assert [processes.of(peer, "roster")[-1]["roster"] for peer in left] == [[0, 1, 2]] * len(left)
+        capsys.readouterr()
+        assert main(["why", "p3", str(processes.out(0))]) == 0
+        assert "gave it up" in capsys.readouterr().out
