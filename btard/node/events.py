@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -19,6 +19,7 @@ from btard.node.words import Names, Narrator
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _DIM: Final = "\x1b[2m"
 _RESET: Final = "\x1b[0m"
+_MAX_LINE: Final = 1 << 20  # bytes; no event is nearly as long
 
 
 class EventLog:
@@ -35,17 +36,16 @@ class EventLog:
         """
         self._start = time.monotonic()
         self._path = path
-        earlier = list(_earlier(path, run)) if path.is_file() else []
+        self.expelled: list[dict[str, Any]] = []
+        self.accuracies: list[tuple[int, float]] = []
+        self.losses: list[tuple[int, float]] = []
+        for entry in _earlier(path, run) if path.is_file() else ():
+            self._remember(entry.pop("event"), entry)
         self._file = path.open("ab", buffering=0)
         self._stdout: TextIO | None = sys.stdout if narrator is None else None
         self._narrator = narrator
         self._verbose = verbose
         self._logger = structlog.get_logger("btard")
-        self.expelled: list[dict[str, Any]] = []
-        self.accuracies: list[tuple[int, float]] = []
-        self.losses: list[tuple[int, float]] = []
-        for entry in earlier:
-            self._remember(entry.pop("event"), entry)
         if path.is_file() and _is_cut_off(path):
             self._write("\n")
 
@@ -72,12 +72,15 @@ class EventLog:
 
     def _remember(self, event: str, fields: MutableMapping[str, Any]) -> None:
         if event == "expelled":
+            # What a crash kept out of the journal happens again.
+            self.expelled[:] = [out for out in self.expelled if _who(out) != _who(fields)]
             self.expelled.append(dict(fields))
         if event == "progress":
             for name, values in (("loss", self.losses), ("accuracy", self.accuracies)):
                 if name in fields:
                     # A step may be done again after a crash.
-                    values[:] = [value for value in values if value[0] < fields["step"]]
+                    while values and values[-1][0] >= fields["step"]:
+                        values.pop()
                     values.append((fields["step"], fields[name]))
 
     def figures(self) -> dict[str, Any]:
@@ -92,18 +95,25 @@ class EventLog:
         self._file.close()
 
 
+def _who(out: Mapping[str, Any]) -> tuple[Any, Any]:
+    return out.get("peer"), out.get("kind")
+
+
 def _earlier(path: Path, run: str) -> Iterator[dict[str, Any]]:
-    """The events that earlier processes of this run wrote; a crash may have left half a line."""
+    """What earlier processes of this run wrote and a summary needs; a crash may have left half a line."""
     ours = False
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(_MAX_LINE):
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if entry["event"] == "listening":
-                ours = entry["run"] == run
-            if ours:
+            if not isinstance(entry, dict):
+                continue
+            if entry.get("event") == "listening":
+                ours = entry.get("run") == run
+            step = entry.get("step")
+            if ours and entry.get("event") in ("expelled", "progress") and isinstance(step, int):
                 yield entry
 
 

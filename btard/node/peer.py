@@ -72,12 +72,13 @@ class Peer:
     _computing: Computing = field(init=False)
     _telling: Telling = field(init=False)
     _events: deque[Event] = field(factory=deque)
+    _shown: deque[tuple[tuple[int, ...], Frame]] = field(factory=deque)  # proofs for others' ledgers
     _answered: dict[int, float] = field(factory=dict)  # when a member's hello was answered last
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
         self._recorder = Recorder(
-            self.config, self.ledger, self._send_to, lambda reason: self.report("error", reason=reason)
+            self.config, self.ledger, self._show, lambda reason: self.report("error", reason=reason)
         )
         self._telling = Telling(self.report)
 
@@ -302,6 +303,8 @@ class Peer:
             for effect in effects:
                 self.perform(effect)
             self._events.popleft()
+            while self._shown:
+                self._send(fx.Send(*self._shown.popleft()))
 
     def _note(self, event: Event, state: State, effects: tuple[fx.Effect, ...]) -> None:
         """Keep the event, and what is signed on it, before anything comes of it (spec MSG-7, OPS-5).
@@ -378,6 +381,10 @@ class Peer:
     def follow_up(self, request: Request) -> None:
         """Compute what is to be told or kept of a computation, right after it."""
         self._computing.follow_up(self.state, request)
+
+    def _show(self, frame: Frame, to: tuple[int, ...]) -> None:
+        """Send a proof for others' ledgers, once all that it holds is in the journal (spec MSG-7, OPS-13)."""
+        self._shown.append((to, frame))
 
     def _send(self, effect: fx.Send) -> None:
         own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me

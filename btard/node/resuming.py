@@ -13,6 +13,7 @@ from btard.node.words import Names
 
 FILE: Final = "resume"
 _DRAFT: Final = "resume.partial"
+_MAX_BYTES: Final = 65536
 
 
 def ask(folder: Path, without: Sequence[str] = ()) -> tuple[Status, list[int]]:
@@ -53,10 +54,14 @@ def _given_up(status: Status, without: Sequence[str]) -> list[int]:
 
 def taken(folder: Path, epoch: int) -> tuple[int, ...] | None:
     """Return whom to give up if somebody asked in this epoch; taken away, so that one word counts once."""
+    path = folder / FILE
     try:
-        text = (folder / FILE).read_text()
-        (folder / FILE).unlink()
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES)
+        path.unlink()
         asked, given_up = json.loads(text)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None  # nobody asked, or not with `btard resume`
-    return tuple(given_up) if asked == epoch else None
+    if asked != epoch or not isinstance(given_up, list):
+        return None
+    return tuple(given_up) if all(type(peer) is int for peer in given_up) else None

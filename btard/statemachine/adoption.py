@@ -126,7 +126,6 @@ def _start_epoch(turn: Turn, record: Epoch, signed: tuple[Envelope, ...]) -> Non
         settle=None,
         outcome=None,
         halted=None,
-        given_up=frozenset(),
         polls=type(state.polls)(),
         passages=state.passages.insert(state.epoch, Passage(signed, certificate, guilty)),
         before=None,
@@ -142,15 +141,16 @@ def _start_epoch(turn: Turn, record: Epoch, signed: tuple[Envelope, ...]) -> Non
 
 
 def _evidence_left(turn: Turn, record: Epoch) -> HashTrieMap[int, Evidence]:
-    """Return what freezes the new epoch at once: nothing of lateness where nobody was removed (spec AGR-16)."""
+    """Return what freezes the new epoch at once: after a halt, as times did not hold, nothing late (AGR-16)."""
     state, left = turn.state, turn.state.evidence
     if turn.me in left:
         left = left.remove(turn.me)
-    if record.roster != state.roster:
+    if state.phase is not Phase.HALTED:
         return left
     accepted = state.settle.accepted.values() if state.settle else ()
     proofs = [*left.values(), *(chain.object for chain in accepted)]
-    banning = [proof for proof in proofs if isinstance(proof, Evidence) and proof.kind in BANNING]
+    evidence = [proof for proof in proofs if isinstance(proof, Evidence) and proof.subject in record.roster]
+    banning = [proof for proof in evidence if proof.kind in BANNING]
     return HashTrieMap({proof.subject: proof for proof in reversed(banning)})
 
 
@@ -193,34 +193,38 @@ def receive_explanation(turn: Turn, chain: Chain) -> Judgement:
 def heal(turn: Turn) -> bool:
     """Sign that all go on as they are, once all say that they are halted after this very step (spec AGR-23).
 
-    All but those whom the operator has given up (spec AGR-26).
+    All but those whom the operator has named to be given up (spec AGR-26).
     """
     state = turn.state
     if state.phase is not Phase.HALTED or ("epoch", state.epoch, turn.me) in state.slots:
         return False
-    if state.came_back is not None and (followed := _followed(turn)) is not None:
+    named = state.halted.without if state.halted else frozenset()
+    if (followed := _followed(turn, named)) is not None:
         turn.sign(followed)
         return True
     alike = Poll(state.epoch, state.following, int(Phase.HALTED))
-    staying = tuple(peer for peer in state.roster if peer not in state.given_up)
+    staying = tuple(peer for peer in state.roster if peer not in named)
     waiting = any(state.polls.get(peer) != alike for peer in staying if peer != turn.me)
     if waiting or too_few(turn.config, staying):
         return False
     record = Epoch(state.following, state.view, (), staying)
-    if any(other != record for other in _signed(turn)):
+    if not named and any(other != record for other in _signed(turn)):
         return False  # what another member signed already can still come about
     turn.sign(record)
     return True
 
 
-def _followed(turn: Turn) -> Epoch | None:
-    """Return what f+1 members signed while this peer was away: one of them at least is honest (spec AGR-25)."""
-    roster = turn.state.roster
+def _followed(turn: Turn, named: frozenset[int]) -> Epoch | None:
+    """Return what f+1 members signed, if this peer was away or may give up whom it leaves out: one is honest.
+
+    Spec AGR-25, AGR-26.
+    """
+    state = turn.state
     for record, envelopes in _signed(turn).items():
-        if (
-            len(_counted(record, envelopes)) > faults(len(roster))
-            and turn.me in record.roster
-            and record.roster != roster
-        ):
+        out = set(state.roster) - set(record.roster)
+        enough = len(_counted(record, envelopes)) > faults(len(state.roster))
+        here = (record.next_step, record.view) == (state.following, state.view)
+        bears = state.came_back is not None or (here and out <= named)
+        if enough and bears and out and turn.me not in out:
             return record
     return None

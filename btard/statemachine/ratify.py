@@ -151,10 +151,13 @@ def resume(turn: Turn, without: tuple[int, ...]) -> None:
     ):
         return
     if not state.halted.held:
-        turn.set(given_up=frozenset(without).intersection(turn.others()))
-    else:
+        named = frozenset(without).intersection(turn.others())
+        turn.set(halted=evolve(state.halted, without=named))
+    elif state.outcome is not None and state.model_step == state.following:
         turn.move(Trigger.RESUME, Phase.RATIFY)
-        turn.set(given_up=state.given_up | state.halted.held, halted=None)
+        # A certificate may have come since (spec AGR-22).
+        outcome = evolve(state.outcome, next_step=state.following, view=state.view)
+        turn.set(given_up=state.given_up | state.halted.held, halted=None, outcome=outcome)
         _sign_outcome(turn)
 
 

@@ -157,6 +157,8 @@ def receive_chain(turn: Turn, chain: Chain) -> Judgement:
     state = turn.state
     if chain.epoch != state.epoch:
         return Judgement(Verdict.IGNORE, "chain of another epoch")
+    if isinstance(chain.klass, GuiltyClass) and chain.klass.peer in set(state.rosters[0]) - set(state.roster):
+        return Judgement(Verdict.IGNORE, "its subject is no member any more", "OPS-13")
     in_rounds = state.phase is Phase.SETTLE and _in_time(turn, chain)
     # What came too late for its round waits, too: the same class may still come in time from another member.
     waits = chain.klass in state.waiting and not in_rounds

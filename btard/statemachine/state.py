@@ -87,6 +87,7 @@ class Halt:
 
     reason: str
     held: frozenset[int] = frozenset()
+    without: frozenset[int] = frozenset()  # whom the operator named to be given up (spec AGR-26)
     asked: int | None = None  # polls since the others went on without this peer, as far as is known
 
 
@@ -161,9 +162,7 @@ class State:
     answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
     passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
     before: Before | None = None  # the epoch's latest certified step
-    given_up: frozenset[int] = (
-        frozenset()
-    )  # of this epoch: whom the operator would go on without (AGR-24, AGR-26)
+    given_up: frozenset[int] = frozenset()  # members that the brake keeps no more (spec AGR-24)
     unexplained: frozenset[int] = frozenset()  # former members, until it is here why
 
     @property

@@ -101,6 +101,7 @@ def test_what_an_earlier_process_of_the_run_reported_is_remembered(tmp_path: Pat
             log("listening", run=run, control="", bulk="")
             report(log)
     with path.open("a") as file:
+        file.write('5\n{"a": 1}\n{"event": "progress"}\n{"event": "progress", "step": "x"}\n')
         file.write('{"event": "progr')  # killed while it wrote
     with closing(EventLog(path, narrator(), run="this")) as log:
         log("progress", step=2, loss=0.125, accuracy=0.875)  # done again

@@ -40,7 +40,7 @@ def test_a_word_of_another_epoch_counts_for_nothing(tmp_path: Path) -> None:
     assert taken(tmp_path, 4) is None
 
 
-@pytest.mark.parametrize("text", ["", "[", "7", "[1, 2, 3]"])
+@pytest.mark.parametrize("text", ["", "[", "7", "[1, 2, 3]", "[1, 5]", "[1, null]", "[1, [[2]]]", "[" * 60_000])
 def test_a_file_of_another_origin_is_no_word(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     assert taken(tmp_path, 1) is None

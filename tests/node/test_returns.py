@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from btard.node.journal import JournalError, journal_path
+from btard.ledger.recorder import Recorder
+from btard.node.journal import Journal, JournalError, journal_path
 from btard.statemachine import effects as fx
+from btard.statemachine.messages import Chain, Envelope, Evidence, EvidenceKind, GuiltyClass
+from btard.statemachine.state import State
 from btard.statemachine.table import Phase
+from btard.wire import encode_frame
 from tests.node.returns import RUN, Returns
 from tests.node.upheavals import PHASES, UPHEAVALS, Upheaval
 
@@ -87,6 +91,45 @@ def test_a_crash_between_any_two_effects_of_an_agreement_or_a_halt(tmp_path: Pat
     for phase in upheaval.phases:
         for number in found[phase][:: max(1, len(found[phase]) // 2)]:
             crash(tmp_path, upheaval, number)
+
+
+@pytest.mark.shows("MSG-7", "OPS-13")
+def test_a_proof_is_shown_when_what_it_holds_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is written first; what it shows others of that may hold what was signed a moment ago."""
+    returns, log = Returns(tmp_path), list[str]()
+    peer = returns.nodes[0]
+    chain = Chain(0, GuiltyClass("guilty", 1), Evidence(EvidenceKind.LATE, 1, ()), ())
+    sign, flush, follow = Journal.sign, Journal.flush, Recorder.follow
+
+    def signed(journal: Journal, envelope: Envelope) -> None:
+        log.append("sign")
+        sign(journal, envelope)
+
+    def flushed(journal: Journal) -> None:
+        log.append("flush")
+        flush(journal)
+
+    def shows(recorder: Recorder, state: State, effect: fx.Effect) -> None:
+        if recorder.config.me == 0 and isinstance(effect, fx.Persist) and not log:
+            recorder.send(chain, (1,))
+        follow(recorder, state, effect)
+
+    def carried(sender: int, _: int, frame: bytes) -> list[tuple[float, bytes]]:
+        if sender == 0 and frame == encode_frame(chain):
+            log.append("show")
+        return [(0.0, frame)]
+
+    monkeypatch.setattr(Journal, "sign", signed)
+    monkeypatch.setattr(Journal, "flush", flushed)
+    monkeypatch.setattr(Recorder, "follow", shows)
+    returns.network.filter = carried
+    returns.run(lambda: "show" in log)
+    assert log[0] == "sign"
+    assert log[log.index("show") - 1] == "flush"
+    assert peer.failure is None
+    returns.close()
 
 
 @pytest.mark.shows("OPS-5", "OPS-6")

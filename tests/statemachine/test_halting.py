@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btard.statemachine import effects as fx
-from btard.statemachine.events import Resume
-from btard.statemachine.messages import Envelope, Epoch
+from btard.statemachine.events import Received, Resume
+from btard.statemachine.messages import Chain, Envelope, Epoch, Evidence, EvidenceKind, GuiltyClass, Late
 from btard.statemachine.table import Phase
+from fuzz.byzantine import forge
 from fuzz.world import Tamper, World, configs, parameters
 from tests.statemachine.test_bans import expelled
 
@@ -152,6 +153,28 @@ def test_after_an_outage_operators_give_up_who_never_comes_back(
     finish(world, range(dead))
     assert {world.states[peer].roster for peer in range(dead)} == {tuple(range(dead))}
     assert not any(state.banned for state in world.states)
+
+
+@pytest.mark.shows("AGR-26", "AGR-16")
+def test_neither_a_planted_record_nor_old_lateness_keeps_the_others_from_it() -> None:
+    """Who is given up has signed a record of its own; LATEs of the outage come round while all are halted."""
+
+    def cut(now: int, one: int, other: int) -> bool:
+        return 500 <= now < 15_500 or (now >= 500 and 4 in (one, other))
+
+    world = world_with(5, cut, f_max=1)
+    world.run(lambda: world.now > 15_500 and all(state.halted for state in world.states))
+    planted = forge(world.configs[4], 0, Epoch(world.states[0].following, bytes(32), (), (0, 1, 4)))
+    late = Late(world.states[0].at.number, int(Phase.COMMIT), 3, -1)
+    said = tuple(forge(world.configs[author], 0, late) for author in (0, 1, 4))
+    chain = Chain(0, GuiltyClass("guilty", 3), Evidence(EvidenceKind.LATE, 3, said), ())
+    for peer in range(4):
+        world.schedule(0, peer, Received(4, planted))
+        if peer != 3:
+            world.schedule(1, peer, Received(4, chain))
+        world.schedule(2 + peer, peer, Resume((4,)))
+    finish(world, range(4))
+    assert [world.states[peer].rosters for peer in range(4)] == [((0, 1, 2, 3, 4), (0, 1, 2, 3))] * 4
 
 
 @pytest.mark.refuses("AGR-26")

@@ -34,7 +34,7 @@ from btard.statemachine.turn import ProtocolBug
 from btard.wire import class_content
 from fuzz.byzantine import changed, forge, sign, silent, to_some
 from fuzz.planted_halting import HALTING
-from fuzz.world import Tamper, World
+from fuzz.world import Tamper, World, configs, parameters
 from tests.statemachine.stage import expelled, judgement, tried
 from tests.statemachine.test_halting import Cut, between, epochs_signed, one_history, reasons, world_with
 
@@ -258,6 +258,16 @@ def test_a_certificate_that_came_before_the_halt_counts(frozen: bool) -> None:
     assert (state.following, state.phase) == (1, Phase.SETTLE if frozen else Phase.ACCUSE)
     state, _ = happen(world, 0, state, Received(1, late_evidence(world, 0, 1, 2, 3)))
     assert (state.following, state.phase) == (2, Phase.HALTED)
+
+
+@pytest.mark.shows("OPS-13")
+def test_what_convicts_a_former_member_is_no_fault_of_who_shows_it() -> None:
+    """It is for the ledger: the agreement has nothing to say of who is no member any more."""
+    world = World(configs(4, parameters(4, 3)), 1, tamper={3: silent(Commit, 1)})
+    world.run(lambda: all(state.epoch == 1 for state in world.states[:3]))
+    chain = evolve(late_evidence(world, 3, 0, 1, 2), epoch=1)
+    _, effects = happen(world, 0, world.states[0], Received(1, chain))
+    assert [effect.verdict for effect in effects if isinstance(effect, fx.Judgement)] == [fx.Verdict.IGNORE]
 
 
 # -- records --------------------------------------------------------------------------------------------
