@@ -8,6 +8,7 @@ machine.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -145,6 +146,8 @@ class Journal:
         if (found := self._db.execute("PRAGMA integrity_check").fetchone()) != ("ok",):
             raise self._damaged(str(found[0]))
         self._check_identity(dict(self._db.execute("SELECT name, value FROM meta")))
+        if _tables(self._db) != _expected_tables():
+            raise self._damaged("its tables were changed")  # the integrity check takes any column's name
         for number, slot, name, check in self._db.execute("SELECT * FROM signed ORDER BY number"):
             self._signed_sum = digest("journal signed", self._signed_sum, slot, name)
             if (number, check) != (self._signed, self._signed_sum):
@@ -328,6 +331,16 @@ class Journal:
 def _head(number: int, signed: int, last: bytes, last_signed: bytes) -> bytes:
     places = number.to_bytes(8, "little") + signed.to_bytes(8, "little")
     return places + digest("journal head", places, last, last_signed)
+
+
+def _tables(database: sqlite3.Connection) -> list[tuple[str, str, str | None]]:
+    return database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+def _expected_tables() -> list[tuple[str, str, str | None]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(_SCHEMA)
+        return _tables(database)
 
 
 def sync_folder(folder: Path) -> None:

@@ -198,6 +198,23 @@ def test_a_journal_in_use(tmp_path: Path) -> None:
         opened(tmp_path / "j")
 
 
+@pytest.mark.refuses("OPS-7")
+@pytest.mark.parametrize("word", [b"slot", b"hash", b"UNIQUE", b"KEY", b"signed"])
+def test_a_table_that_was_changed_is_damage(tmp_path: Path, word: bytes) -> None:
+    """Found by changing a byte at every place: SQLite finds nothing wrong with a column of another name."""
+    killed = Killed.of(_made(tmp_path / "first"))
+    seen = 0
+    for name, data in killed.files.items():
+        place = data.find(b"CREATE TABLE")
+        while place >= 0 and (place := data.find(word, place)) >= 0:
+            changed = {**killed.files, name: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]}
+            said = killed.outcome(changed, tmp_path / "again")
+            assert said == "" or "is damaged" in said
+            seen += "is damaged" in said
+            place += 1
+    assert seen
+
+
 @pytest.mark.refuses("MSG-7", "OPS-7")
 def test_damage_at_any_place_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Some places; `python -m tests.node.damage` tries all of them."""
