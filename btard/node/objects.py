@@ -16,7 +16,6 @@ class Objects:
 
     host: Host
     store: ObjectStore
-    model_size: int  # bytes of the model as an object
     _asked: dict[Digest, int] = field(factory=dict)  # of objects on their way: the step that needs them
     _offered: dict[Digest, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
 
@@ -29,10 +28,10 @@ class Objects:
         self.host.fetch(effect.source, effect.digest, effect.size)
         return None
 
-    def fetch_model(self, effect: fx.FetchModel) -> None:
-        """Ask for a model."""
+    def fetch_model(self, effect: fx.FetchModel, size: int) -> None:
+        """Ask for a model of so many bytes."""
         self._asked[effect.digest] = effect.step
-        self.host.fetch(effect.source, effect.digest, self.model_size)
+        self.host.fetch(effect.source, effect.digest, size)
 
     def came(self, digest: Digest, data: memoryview | bytearray) -> bool:
         """Keep a fetched object, whose size and digest hold; say whether anybody still needs it."""

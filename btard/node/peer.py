@@ -80,7 +80,6 @@ class Peer:
         self._recorder = Recorder(
             self.config, self.ledger, self._show, lambda reason: self.report("error", reason=reason)
         )
-        self._telling = Telling(self.report)
 
     @property
     def over(self) -> bool:
@@ -108,7 +107,8 @@ class Peer:
         go on (spec OPS-4).
         """
         self.links = Links(self.host, self.report)
-        self._objects = Objects(self.host, self.backend.store, self.backend.model_size)
+        self._telling = Telling(self.report)
+        self._objects = Objects(self.host, self.backend.store)
         self._computing = Computing(
             self.host, self.backend, self.models, self.ledger, self._recorder, self.report
         )
@@ -343,7 +343,7 @@ class Peer:
                 if size is not None:
                     self.feed(Held(effect.digest, size))
             case fx.FetchModel():
-                self._objects.fetch_model(effect)
+                self._objects.fetch_model(effect, self.backend.model_size)
             case fx.Offer():
                 if not self._objects.offer(effect) and self.recovery is not None:
                     self.recovery.offer(effect.digest)
