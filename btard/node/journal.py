@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from attrs import frozen
 
@@ -166,7 +166,9 @@ class Journal:
             state, outstanding = thaw(values[0])
             self.saved = Saved(state, outstanding, tuple(map(thaw, values[1:])))
 
-    def _check_identity(self, found: Mapping[str, bytes]) -> None:
+    def _check_identity(self, found: Mapping[str, object]) -> None:
+        if not all(isinstance(value, bytes) for value in found.values()):
+            raise self._damaged("what it says of its run and key is not written as it was")
         if found.keys() != self._identity.keys() or self._wrong(found, "format"):
             raise JournalError(f"{self._path} was written by another version of btard: install that one")
         if self._wrong(found, "run"):
@@ -176,12 +178,13 @@ class Journal:
                 f"{self._path} is the journal of another peer: use its key, or choose another --out"
             )
         if self._wrong(found, "version"):
+            version = bytes(cast(bytes, found["version"])).decode(errors="replace")[:20]
             raise JournalError(
-                f"{self._path} was written by btard {found['version'].decode(errors='replace')[:20]}: a step "
+                f"{self._path} was written by btard {version}: a step "
                 "goes on with the version that began it; install that one"
             )
 
-    def _wrong(self, found: Mapping[str, bytes], name: str) -> bool:
+    def _wrong(self, found: Mapping[str, object], name: str) -> bool:
         return found[name] != self._identity[name]
 
     def _begin_chain(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -195,6 +196,19 @@ def test_a_journal_of_a_newer_format(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.refuses("OPS-2")
 def test_a_journal_in_use(tmp_path: Path) -> None:
     with closing(used(tmp_path / "j")), pytest.raises(JournalError, match="is in use by another process"):
+        opened(tmp_path / "j")
+
+
+@pytest.mark.refuses("OPS-7")
+@pytest.mark.parametrize("value", ["1", 1 << 60, 0.5])
+@pytest.mark.parametrize("name", ["format", "run", "key", "version"])
+def test_a_journal_that_says_of_itself_what_is_no_bytes_is_damaged(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    used(tmp_path / "j").close()
+    with closing(sqlite3.connect(tmp_path / "j", isolation_level=None)) as database:
+        database.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+    with pytest.raises(JournalError, match="is damaged"):
         opened(tmp_path / "j")
 
 
