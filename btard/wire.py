@@ -146,6 +146,12 @@ def _hash_or_none(value: Any) -> bytes:
     return result
 
 
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise WireError("neither true nor false")
+    return value
+
+
 def _late_part(value: Any) -> int:
     return -1 if value is None else int(_part(value))
 
@@ -204,6 +210,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "bans": _many(_peer, MAX_PEERS),
         "roster": _many(_peer, MAX_PEERS),
     },
+    "stay": {"next_step": _uint(), "view": _hash, "roster": _many(_peer, MAX_PEERS), "first": _flag},
 }
 _BODY: Final[Mapping[str, type[Body]]] = {body.kind: body for body in BODIES}
 
@@ -286,7 +293,7 @@ def encode_frame(frame: Frame) -> bytes:
         case Pull():
             record = ["pull", frame.epoch, frame.step, frame.phase]
         case Poll():
-            record = ["poll", frame.epoch, frame.next_step, frame.phase]
+            record = ["poll", frame.epoch, frame.next_step, frame.phase, frame.record, frame.away]
         case Chain():
             envelopes = [_envelope_record(envelope) for envelope in frame.object.envelopes]
             record = [
@@ -308,8 +315,9 @@ def decode_frame(data: bytes, peers: int) -> Frame:
             return _decode_envelope(rest, peers)
         case ["pull", epoch, step, phase]:
             return Pull(_uint()(epoch), _uint()(step), _uint(4)(phase))
-        case ["poll", epoch, step, phase]:
-            return Poll(_uint()(epoch), _uint()(step), _uint(int(Phase.HALTED))(phase))
+        case ["poll", epoch, step, phase, signed, away]:
+            at = _uint(int(Phase.HALTED))(phase)
+            return Poll(_uint()(epoch), _uint()(step), at, _hash_or_none(signed), _flag(away))
         case ["chain", epoch, klass, kind, envelopes, signatures]:
             shown = _many(lambda envelope: _decode_envelope(envelope, peers), _MOST_SHOWN)(envelopes)
             return _decode_chain(_uint()(epoch), klass, kind, shown, signatures)

@@ -35,8 +35,8 @@ _FIVE = {"H": "3", "B": "2", "SKEW": "0", "C": "0"}
 _SETTLE_FIVE = {"H": "3", "B": "2", "BANS": "false", "STEPS": "false", "ANY_LENGTH": "false"}
 _SILENT = {**_FIVE, "BYZ_VOTES": "false"}
 _ALONE = {"B": "0"}  # nobody is Byzantine
-_BRAKED_THREE = {"H": "2", "BRAKE": "0", "OPERATOR": "false"}
-_BANS_OF_FIVE = {"H": "4", "LATES": "false", "OPERATOR": "false"}
+_BRAKED_THREE = {"H": "2", "BRAKE": "0"}
+_BANS_OF_FIVE = {"H": "4", "LATES": "false"}
 _FALSE_NEED = {"ASKED": "false"}
 
 BASE = (
@@ -46,9 +46,7 @@ BASE = (
     _base("judging-3", "judging", "n = 3, f = 1: a claim between two parties, T_judge to the tick"),
     _base("judging-3-target", "judging", "n = 3: a claim with a target", VALIDATOR="true"),
     _base("judging-5", "judging", "n = 5, f = 2: both parties may be Byzantine, votes split", **_FIVE),
-    _base(
-        "halt-4", "halt", "n = 4, f = 1, broken times: halting, asking, returning; the brake", OPERATOR="false"
-    ),
+    _base("halt-4", "halt", "n = 4, f = 1, broken times: halting, asking, returning; the brake"),
     _base("halt-3-alone", "halt", "n = 3, none Byzantine, broken times: all go on once links work", **_ALONE),
     _base("halt-3-braked", "halt", "n = 3, f = 1, late_brake = 0: two epochs", EPOCHS="2", **_BRAKED_THREE),
     _base("halt-5-bans", "halt", "n = 5, one Byzantine, evidence that bans alone", **_BANS_OF_FIVE),
@@ -112,16 +110,9 @@ ABLATIONS = (
     Configuration(
         "halt-3-given-up",
         "halt",
-        {**_BRAKED_THREE, "OPERATOR": "true"},
+        {**_BRAKED_THREE, "OPERATORS": "true"},
         False,
         "n = 3: the brake held, and the operators of both sides give up the other: a fork",
-    ),
-    Configuration(
-        "halt-3-even-signed",
-        "halt",
-        {**_ALONE, "EVEN_SIGNED": "true"},
-        False,
-        "n = 3, none Byzantine: links broke while an outcome was signed, and nobody goes on",
     ),
     Configuration(
         "judging-target-accuser-removed",
@@ -145,7 +136,7 @@ LONG = (
     _base("judging-4", "judging", "n = 4, f = 1", H="3"),
     _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
     _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
-    _base("halt-4-operators", "halt", "n = 4, f = 1: as halt-4, and operators give up who is missed"),
+    _base("halt-4-operators", "halt", "n = 4, f = 1: and operators give somebody up", OPERATORS="true"),
     _base("need-4", "need", "n = 4, f = 1: a part is withheld from its aggregator", H="3"),
 )
 """Larger searches that were carried through to the end."""

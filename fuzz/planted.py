@@ -30,6 +30,7 @@ from btard.statemachine.messages import (
     Late,
     Message,
     Need,
+    Stay,
 )
 from btard.statemachine.parameters import Timing
 from btard.statemachine.phases import certify, is_accusation
@@ -304,7 +305,7 @@ def _others_record(effect: fx.Effect, me: int) -> bool:
     frame = effect.frame if isinstance(effect, fx.Send) else None
     if not isinstance(frame, Envelope) or frame.message is None:
         return False
-    return isinstance(frame.message.body, Epoch) and frame.author != me
+    return isinstance(frame.message.body, Epoch | Stay) and frame.author != me
 
 
 def _one_fault_less(original: Callable[[int], int]) -> Callable[[int], int]:

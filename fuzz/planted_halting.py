@@ -1,36 +1,48 @@
 """Planted faults in halting, asking and coming back: they show where links break.
 
-Each of HALTING fails a test of tests/statemachine/test_halting_refused.py, which names it; each of SEARCHED
+Each of HALTING fails a test, which tests/statemachine/test_halting_needed.py names; each of SEARCHED
 fails a search with broken links (fuzz/search/halting.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve
 
 from btard.statemachine.config import quorum
 from btard.statemachine.effects import Judgement
-from btard.statemachine.messages import Envelope, Epoch, Poll
+from btard.statemachine.ending import Ending, epoch_records, signers
+from btard.statemachine.messages import Envelope, Poll
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import Turn
 from fuzz.planted import Planted, nothing
 
-TESTS = "tests/statemachine/test_halting_refused.py"
+TESTS = "tests/statemachine/test_halting_needed.py"
 
 
-def _quorum_heals(original: Any) -> Any:
-    return lambda turn, record: quorum(len(turn.state.roster))
+def _quorum_stays(original: Any) -> Any:
+    def enough(members: Sequence[int], ending: Ending, envelopes: Iterable[Envelope]) -> bool:
+        stays = ending.together and len(signers(ending, envelopes)) >= quorum(len(members))
+        return stays or bool(original(members, ending, envelopes))
+
+    return enough
 
 
 def _one_less(original: Any) -> Any:
-    def needed(turn: Turn, record: Epoch) -> int:
-        members: int = original(turn, record)
-        return members - 1
+    def enough(members: Sequence[int], ending: Ending, envelopes: Iterable[Envelope]) -> bool:
+        envelopes = list(envelopes)
+        return bool(envelopes) and bool(original(members, ending, (*envelopes, *_once_more(ending, envelopes))))
 
-    return needed
+    return enough
+
+
+def _once_more(ending: Ending, envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
+    """Yield what one more member could have signed."""
+    authors = {envelope.author for envelope in envelopes}
+    others = [peer for peer in ending.roster if peer not in authors]
+    yield from (evolve(envelopes[0], author=peer) for peer in others[:1])
 
 
 def _any_signature(original: Any) -> Any:
@@ -40,33 +52,35 @@ def _any_signature(original: Any) -> Any:
     return signature_holds
 
 
-def _forgets_its_record(original: Any) -> Any:
-    def heal(turn: Turn) -> bool:
-        state = turn.state
-        slot = ("epoch", state.epoch, turn.me)
-        if state.phase is Phase.HALTED and slot in state.slots and state.outcome is not None:
-            turn.set(slots=state.slots.remove(slot), outcome=None)
-        healed: bool = original(turn)
-        return healed
-
-    return heal
-
-
 def _takes_all_for_halted(original: Any) -> Any:
-    def heal(turn: Turn) -> bool:
+    def stay(turn: Turn) -> bool:
         polls = turn.state.polls
         alike = Poll(turn.state.epoch, turn.state.following, int(Phase.HALTED))
         for peer in turn.others() if turn.state.phase is Phase.HALTED else ():
             turn.set(polls=turn.state.polls.insert(peer, alike))
-        healed: bool = original(turn)
+        signed: bool = original(turn)
         turn.set(polls=polls)
-        return healed
+        return signed
 
-    return heal
+    return stay
+
+
+def _promises_nothing(original: Any) -> Any:
+    return lambda state, me, ending: False
+
+
+def _as_of_old(original: Any) -> Any:
+    """Sign STAY only where nobody signed an outcome."""
+
+    def stay(turn: Turn) -> bool:
+        signed = any(epoch_records(turn.state, peer) for peer in turn.state.roster)
+        return not signed and bool(original(turn))
+
+    return stay
 
 
 def _stands_anywhere(original: Any) -> Any:
-    def catch_up(turn: Turn, record: Epoch) -> bool:
+    def catch_up(turn: Turn, ending: Ending) -> bool:
         return True
 
     return catch_up
@@ -83,24 +97,28 @@ def _answers_each(original: Any) -> Any:
 
 def _catalogue() -> Iterator[Planted]:
     yield Planted(
-        "heals-with-a-quorum", "AGR-23", "a quorum of signatures leaves everybody in", TESTS,
-        {"adoption:_needed": _quorum_heals},
+        "stays-with-a-quorum", "AGR-15", "a quorum of signatures leaves everybody in", TESTS,
+        {"adoption:enough": _quorum_stays},
     )  # fmt: skip
     yield Planted(
         "record-of-too-few", "AGR-15", "a record counts with one signature less", TESTS,
-        {"adoption:_needed": _one_less},
+        {"adoption:enough": _one_less},
     )  # fmt: skip
     yield Planted(
         "record-unsigned", "MSG-2", "a record counts whoever signed it", TESTS,
         {"receive:signature_holds": _any_signature},
     )  # fmt: skip
     yield Planted(
-        "signs-a-second-record", "AGR-23", "who has signed an outcome signs that all stay in, too", TESTS,
-        {"handle:heal": _forgets_its_record},
+        "promises-nothing", "AGR-27", "who has signed STAY enters by an outcome, too", TESTS,
+        {"adoption:bound": _promises_nothing},
     )  # fmt: skip
     yield Planted(
-        "heals-unasked", "AGR-23", "a halted peer signs before the others say that they are halted", TESTS,
-        {"handle:heal": _takes_all_for_halted},
+        "stays-unasked", "AGR-23", "a halted peer signs before the others say that they are halted", TESTS,
+        {"handle:stay": _takes_all_for_halted},
+    )  # fmt: skip
+    yield Planted(
+        "stays-if-nobody-signed", "AGR-23", "where somebody has signed an outcome, nobody signs STAY", TESTS,
+        {"handle:stay": _as_of_old},
     )  # fmt: skip
     yield Planted(
         "enters-without-the-step", "AGR-22", "a record is entered without applying its last step", TESTS,
@@ -117,7 +135,7 @@ def _catalogue() -> Iterator[Planted]:
 
 
 def _all_signatures(original: Any) -> Any:
-    return lambda record, envelopes: envelopes
+    return lambda ending, envelopes: {envelope.author: envelope for envelope in envelopes}
 
 
 def _claims_to_have_gone_back(original: Any) -> Any:
@@ -125,10 +143,10 @@ def _claims_to_have_gone_back(original: Any) -> Any:
 
 
 def _for_the_search() -> Iterator[Planted]:
-    yield evolve(HALTING["signs-a-second-record"], shows="lied-to")
+    yield evolve(HALTING["promises-nothing"], shows="lied-to")
     yield Planted(
         "left-out-count", "AGR-15", "who is left out of a record counts among its signers", "two-sides",
-        {"adoption:_counted": _all_signatures},
+        {"ending:signers": _all_signatures},
     )  # fmt: skip
     yield Planted(
         "certificate-unused", "AGR-17", "a certificate that came before a halt is not used", "halted-askew",

@@ -153,8 +153,8 @@ class Schema:
         self.rules: dict[str, Any] = _Parser(path.read_text("utf-8")).rules()
 
     def resolve(self, type_: Any) -> Any:
-        """Follow names until there is something else; ``null`` stays a name."""
-        while isinstance(type_, Name) and type_.name != "null":
+        """Follow names until there is something else; ``null`` and ``bool`` stay names."""
+        while isinstance(type_, Name) and type_.name not in ("null", "bool"):
             type_ = self.rules[type_.name]
         return type_
 
@@ -178,6 +178,8 @@ class Schema:
                 return type(value) is int and low <= value <= high
             case Name("null"):
                 return value is None
+            case Name("bool"):
+                return type(value) is bool
             case Octets(size, inner):
                 right = type(value) is bytes and size in (None, len(value))
                 return right and (inner is None or self.matches(inner, cbor2.loads(value)))
@@ -207,6 +209,8 @@ class Schema:
                 return st.integers(low, high)
             case Name("null"):
                 return st.none()
+            case Name("bool"):
+                return st.booleans()
             case Octets(_, inner) if inner is not None:
                 return self.values(inner).map(lambda value: cbor2.dumps(value, canonical=True))
             case Octets(size, _):

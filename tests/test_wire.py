@@ -39,6 +39,7 @@ from btard.statemachine.messages import (
     Pull,
     Reduce,
     Reveal,
+    Stay,
     Validate,
     Vote,
 )
@@ -83,6 +84,7 @@ bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Vote, uints, phases, peers, hashes, peers, peer_lists),
     st.builds(NoVerdict, uints, peers, hashes),
     st.builds(Epoch, uints, hashes, peer_lists, peer_lists),
+    st.builds(Stay, uints, hashes, peer_lists, st.booleans()),
 )
 payloads = st.builds(encode_payload, uints, bodies)
 signatures = st.binary(min_size=64, max_size=64)
@@ -102,7 +104,8 @@ def chains(draw: st.DrawFn) -> Chain:
     return Chain(draw(uints), klass, evidence, signed)
 
 
-pulls = st.builds(Pull, uints, uints, phases) | st.builds(Poll, uints, uints, st.integers(0, 8))
+polls = st.builds(Poll, uints, uints, st.integers(0, 8), hashes_or_none, st.booleans())
+pulls = st.builds(Pull, uints, uints, phases) | polls
 frames: st.SearchStrategy[Frame] = st.one_of(envelopes, chains(), pulls)
 
 
@@ -149,7 +152,7 @@ VOTE_HEX = (
 def test_the_bytes_of_a_vote_never_change() -> None:
     assert encode_payload(1, VOTE).hex() == VOTE_HEX
     assert encode_frame(Pull(1, 2, 3)).hex() == "846470756c6c010203"
-    assert encode_frame(Poll(1, 2, 8)).hex() == "8464706f6c6c010208"
+    assert encode_frame(Poll(1, 2, 8)).hex() == "8664706f6c6c01020840f4"
 
 
 @pytest.mark.shows("MSG-6")
@@ -498,6 +501,7 @@ def largest_messages(n: int) -> list[Body]:
         Vote(TOP, 4, 1023, HASH, 1023, everybody[-faults(n) :]),
         NoVerdict(TOP, 1023, HASH),
         Epoch(TOP, HASH, everybody, everybody),
+        Stay(TOP, HASH, everybody, True),
     ]
 
 
@@ -525,7 +529,7 @@ def test_honest_messages_fit_into_a_frame(n: int) -> None:
 @pytest.mark.parametrize("n", SIZES)
 def test_whatever_proves_a_fault_fits_into_a_frame(n: int) -> None:
     """With the largest payloads that a cheat can send, and the signatures of all members."""
-    _, _, _, report, accuse, _, _, _, late, vote, noverdict, _ = largest_messages(n)
+    _, _, _, report, accuse, _, _, _, late, vote, noverdict, *_ = largest_messages(n)
     anything = make_envelope(1023, b"\xff" * max_payload(n), b"\xff" * 64)
     shown: dict[EvidenceKind | None, list[Envelope]] = {
         EvidenceKind.EQUIVOCATION: [anything] * 2,

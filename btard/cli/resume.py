@@ -18,17 +18,15 @@ Peers halt where the times of the run file do not hold: more peers than late_bra
 majority can reach each other. Look first: are those machines up, is a link or a firewall broken? Once all peers
 are back, the run goes on by itself, with all of them, and nobody needs this command.
 
-If some will not come back: agree with the other operators whom to give up, and let each say btard resume. It
-counts once a majority of all members has said the same; then those are removed, and the others do the step
-again. Where the brake holds a peer, it knows whom it misses; else name them with --without, and it waits until
-all others are there.
+If some will not come back: agree with the other operators whom to give up, and let each say btard resume with
+the same names. It counts once a majority of all members has said so (all that are left, where some had signed
+something else before the halt); then those are removed, and the others do the step again.
 Talk to all operators first, on the telephone for instance: where the network is split and both sides give up
 the other, members that cheat on both sides can have each side go on with a history of its own.
 """
 _EPILOG = """\
 example:
   btard status --out alice     (is it halted, and whom does it miss?)
-  btard resume --out alice
   btard resume --out alice --without dave,erin
 """
 
@@ -43,7 +41,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_option(parser, "--out", "the folder that the peer writes to", Path, Path("btard-out"), metavar="DIR")
-    add_option(parser, "--without", "whom to give up, where no brake holds the peer", metavar="NAME,NAME")
+    add_option(parser, "--without", "whom to give up; say the same at each peer", metavar="NAME,NAME")
     parser.set_defaults(run=run)
 
 

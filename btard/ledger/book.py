@@ -13,10 +13,11 @@ from btard.ledger.entry import Entry
 from btard.ledger.file import FILE, Ledger, LedgerError
 from btard.node.words import Names
 from btard.runfile import RunFileError, loads
-from btard.statemachine.config import Config, quorum
+from btard.statemachine.config import Config
+from btard.statemachine.ending import Ending, ending_of, enough, signers
 from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import initial
-from btard.statemachine.messages import Envelope, Epoch
+from btard.statemachine.messages import Envelope, Epoch, Stay
 from btard.statemachine.state import State
 
 
@@ -24,7 +25,7 @@ from btard.statemachine.state import State
 class Decision:
     """What ended an epoch: its record, and the members that signed it."""
 
-    record: Epoch
+    record: Ending
     signers: tuple[int, ...]
 
 
@@ -86,7 +87,7 @@ def _signs_nothing(_: bytes) -> bytes:
 def _follow(
     config: Config, records: dict[int, tuple[Envelope, ...]]
 ) -> tuple[dict[int, Decision], tuple[tuple[int, ...], ...]]:
-    """Go from roster to roster, as far as a quorum of each signed the next (spec AGR-15)."""
+    """Go from roster to roster, as far as enough of each signed the next (spec AGR-15)."""
     rosters: list[tuple[int, ...]] = [tuple(range(config.peers))]
     decisions: dict[int, Decision] = {}
     while (epoch := len(rosters) - 1) in records:
@@ -101,15 +102,14 @@ def _follow(
 def _decided(
     config: Config, epoch: int, roster: tuple[int, ...], envelopes: tuple[Envelope, ...]
 ) -> Decision | None:
-    by_record: dict[Epoch, set[int]] = {}
+    found: dict[Ending, list[Envelope]] = {}
     for envelope in envelopes:
         message = envelope.message
         if message is None or message.epoch != epoch or envelope.author not in roster:
             continue
-        if isinstance(message.body, Epoch) and signature_holds(config, envelope):
-            by_record.setdefault(message.body, set()).add(envelope.author)
-    for record, authors in by_record.items():
-        signers = authors & set(record.roster)  # who is out does not decide (spec AGR-15)
-        if len(signers) >= quorum(len(roster)) and set(record.roster) <= set(roster):
-            return Decision(record, tuple(sorted(signers)))
+        if isinstance(message.body, Epoch | Stay) and signature_holds(config, envelope):
+            found.setdefault(ending_of(message.body), []).append(envelope)
+    for ending, signed in found.items():
+        if enough(roster, ending, signed) and set(ending.roster) <= set(roster):
+            return Decision(ending, tuple(sorted(signers(ending, signed))))
     return None

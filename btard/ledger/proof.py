@@ -17,6 +17,7 @@ from btard.statemachine.messages import (
     EvidenceKind,
     GuiltyClass,
     Message,
+    Stay,
     Validate,
 )
 
@@ -95,7 +96,7 @@ def step_of(evidence: Evidence | None, following: int) -> int:
 
 def _step(message: Message, following: int) -> int:
     match message.body:
-        case Epoch():
+        case Epoch() | Stay():
             return following
         case Enter(step=step, entered=0):
             return step - 1  # it stood in the last phase of the step before

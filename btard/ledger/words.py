@@ -70,7 +70,7 @@ def by(book: Book, entry: Entry) -> str:
     """Return in a few words what an entry rests on."""
     proof = entry.proof
     if proof is None:
-        return "signatures of a quorum"
+        return "operators' words" if _is_given_up(book, entry) else "signatures of a quorum"
     match proof.kind:
         case EvidenceKind.LATE:
             return f"{len(proof.envelopes)} members"
@@ -82,12 +82,18 @@ def by(book: Book, entry: Entry) -> str:
     return "its own signature" + "s" * (len(proof.envelopes) > 1)
 
 
+def _is_given_up(book: Book, entry: Entry) -> bool:
+    decision = book.decisions.get(entry.epoch)
+    return decision is not None and decision.record.together
+
+
 def story(book: Book, entry: Entry) -> list[str]:
     """Say what a peer did, and who says so, in sentences."""
     proof, names = entry.proof, book.names
     if proof is None:
-        given_up = "" if entry.kind == "ban" else ", or the operators of a majority gave it up (AGR-26)"
-        return [f"What it did was not shown here: this peer took over what others had agreed on{given_up}."]
+        if _is_given_up(book, entry):
+            return ["The run had halted, and the operators of those who went on gave it up by name (AGR-26)."]
+        return ["What it did was not shown here: this peer took over what others had agreed on."]
     first = proof.envelopes[0]
     match proof.kind:
         case EvidenceKind.EQUIVOCATION:

@@ -26,7 +26,7 @@ from btard.statemachine.events import Event
 from btard.statemachine.messages import Digest, Envelope, SlotKey
 from btard.statemachine.state import State
 
-FORMAT: Final = 2  # 1 was a flat file
+FORMAT: Final = 3
 MAX_PENDING: Final = 512  # events kept in memory between two messages of one's own
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -16,11 +16,11 @@ _DRAFT: Final = "resume.partial"
 _MAX_BYTES: Final = 65536
 
 
-def ask(folder: Path, without: Sequence[str] = ()) -> tuple[Status, list[int]]:
-    """Ask the peer of a folder to go on without those that the brake keeps, or else without these.
+def ask(folder: Path, without: Sequence[str]) -> tuple[Status, list[int]]:
+    """Ask the peer of a folder to go on without these.
 
-    Returns its status and whom it gives up (spec AGR-24, AGR-26). Raises StatusError where there is no such
-    peer, it is not running or not halted, or names are missing, wrong or too many.
+    Returns its status and whom it gives up (spec AGR-26). Raises StatusError where there is no such peer, it is
+    not running or not halted, or names are missing, wrong or too many.
     """
     status = read_status(folder)
     if not status.running:
@@ -37,19 +37,22 @@ def _given_up(status: Status, without: Sequence[str]) -> list[int]:
     values = status.values
     names = Names(values["names"])
     members = [peer for peer in values["roster"] if peer != values["peer"]]
-    held = list(values.get("held", ()))
     known = {names.of(peer): peer for peer in members}
     if wrong := [name for name in without if name not in known]:
         raise StatusError(f"{wrong[0]!r} is no other member; the other members are {names.list(members)}")
-    chosen = sorted({known[name] for name in without})
-    if held and chosen and chosen != sorted(held):
-        raise StatusError(f"it waits for your word to go on without {names.list(held)}: leave out --without")
-    if not held and not chosen:
+    if not without:
+        missed = values["held"] or values["awaited"] or members[:1]
         raise StatusError(
-            "no brake holds it: it goes on by itself once all members are back; if one will not come back, "
-            f"say whom to give up, for instance: --without {names.of((values['awaited'] or members)[0])}"
+            "it goes on by itself once all members are back; if some will not come back, say whom to give up, "
+            f"for instance: --without {','.join(names.of(peer) for peer in missed)}"
         )
-    return held or chosen
+    chosen = sorted({known[name] for name in without})
+    if len(chosen) > values["spare"]:
+        raise StatusError(
+            f"without {names.list(chosen)} too few members would be left for the run to be safe: at most "
+            f"{values['spare']} can be given up now; with fewer the run is over, and its model is in the folder"
+        )
+    return chosen
 
 
 def taken(folder: Path, epoch: int) -> tuple[int, ...] | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from btard.node.peer import Peer
 from btard.statemachine.evidence import claim_of
-from btard.statemachine.messages import phase_slot
+from btard.statemachine.messages import Stay, phase_slot
+from btard.statemachine.ratify import too_few
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 
@@ -56,6 +57,24 @@ def claims(state: State) -> list[dict[str, Any]]:
     ]
 
 
+def gave_up(peer: Peer) -> list[list[Any]]:
+    """Return which members, by their operators' words, go on without whom (spec AGR-26)."""
+    state, said = peer.state, {}
+    for (author, _), envelope in sorted(state.stays.items()):
+        record = envelope.message.body if envelope.message else None
+        if isinstance(record, Stay):
+            said[author] = sorted(set(state.roster) - set(record.roster))
+    if state.halted and state.halted.without:
+        said[peer.config.me] = sorted(state.halted.without)
+    return [[author, out] for author, out in sorted(said.items()) if out]
+
+
+def spare(peer: Peer) -> int:
+    """Return how many members can be given up so that the others may go on (spec AGR-18)."""
+    roster = peer.state.roster
+    return next(k for k in range(len(roster)) if k + 1 == len(roster) or too_few(peer.config, roster[k + 1 :]))
+
+
 def snapshot(peer: Peer) -> dict[str, Any]:
     """Return where the peer stands; peers are named by index."""
     state, counters, steps = peer.state, peer.host.counters, peer.config.parameters.steps
@@ -67,6 +86,8 @@ def snapshot(peer: Peer) -> dict[str, Any]:
         "epoch": state.epoch,
         "halted": state.halted and state.halted.reason,
         "held": sorted(state.halted.held) if state.halted else [],
+        "gave_up": gave_up(peer),
+        "spare": spare(peer),
         "roster": list(state.roster),
         "awaited": (missing := awaited(peer)),
         "reasons": [why_awaited(peer, member) for member in missing],

@@ -80,6 +80,8 @@ def _now(values: Mapping[str, Any], names: Names, age: float) -> Iterator[tuple[
         yield "waits for", f"{whom}, for {seconds:.0f} s"
     if values["halted"] and not values["held"] and values["awaited"]:
         yield "to do", "repair links and machines, and it goes on by itself; or see btard resume --help"
+    for author, out in values["gave_up"] if values["halted"] else ():
+        yield "gave up", f"{names.of(author)} goes on without {names.list(out)}, once enough others do"
     down = [peer for peer in values["links_down"] if peer not in values["awaited"]]
     if down:
         yield "no link", names.list(down)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from attrs import evolve
 from rpds import HashTrieMap
 
 from btard.hashing import digest
 from btard.statemachine import effects as fx
 from btard.statemachine.catching_up import catch_up
-from btard.statemachine.config import faults, quorum
 from btard.statemachine.effects import Judgement, Verdict
+from btard.statemachine.ending import Ending, bound, ending_of, endings, enough, signers
 from btard.statemachine.evidence import BANNING, proves, rule_broken
 from btard.statemachine.halting import halt, without_signatures
-from btard.statemachine.messages import (
-    Chain,
-    Envelope,
-    Epoch,
-    Evidence,
-    GuiltyClass,
-    Poll,
-    SlotKey,
-    also_signed,
-)
+from btard.statemachine.messages import Chain, Envelope, Evidence, GuiltyClass
 from btard.statemachine.phases import begin_step
 from btard.statemachine.ratify import too_few
 from btard.statemachine.settle import tell_expelled
@@ -38,55 +27,35 @@ ASKED_FOR_REASON = 8
 def enter_epoch(turn: Turn) -> bool:
     """Enter the next epoch when enough members signed one record; say whether anything moved (spec AGR-15)."""
     state = turn.state
-    signed = {record: _counted(record, envelopes) for record, envelopes in _signed(turn).items()}
-    decided = [record for record, envelopes in signed.items() if len(envelopes) >= _needed(turn, record)]
-    if not decided or state.phase is Phase.STOPPED:
+    if state.phase is Phase.STOPPED:
         return False
-    record = state.outcome if state.outcome in decided else decided[0]
-    if record is None or (turn.me not in record.roster and "finished" in turn.at.asked):
-        return False  # the others may well go on: this peer has what it came for
-    if turn.me not in record.roster:
-        return _left_behind(turn, record)
-    if not catch_up(turn, record):
+    here = endings(state)
+    decided = [
+        ending
+        for ending, envelopes in here.items()
+        if enough(state.roster, ending, envelopes) and not bound(state, turn.me, ending)
+    ]
+    if not decided:
+        return False
+    own = [ending_of(record) for record in (state.stayed, state.outcome) if record is not None]
+    ending = next((ending for ending in own if ending in decided), decided[0])
+    if turn.me not in ending.roster:
+        # After the last step the others may well go on: this peer has what it came for.
+        return "finished" not in turn.at.asked and _left_behind(turn, ending)
+    if not catch_up(turn, ending):
         return turn.state.phase is Phase.STOPPED
-    for envelope in signed[record]:
+    signed = tuple(signers(ending, here[ending]).values())
+    for envelope in signed:
         if envelope.author != turn.me:
             turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
-    _start_epoch(turn, record, tuple(signed[record]))
+    _start_epoch(turn, ending, signed)
     return True
 
 
-def _needed(turn: Turn, record: Epoch) -> int:
-    """Return how many members have to sign: all of them what leaves all of them in (spec AGR-23)."""
-    members = len(turn.state.roster)
-    return members if record.roster == turn.state.roster else quorum(members)
-
-
-def _counted(record: Epoch, envelopes: list[Envelope]) -> list[Envelope]:
-    """Return the signatures of those whom the record leaves in: who is out does not decide (spec AGR-15)."""
-    return [envelope for envelope in envelopes if envelope.author in record.roster]
-
-
-def _signed(turn: Turn) -> dict[Epoch, list[Envelope]]:
-    """Return who signed which EPOCH record: a cheat may sign several, and others count each (spec AGR-15)."""
-    state, found = turn.state, defaultdict(list)
-    for author in state.roster:
-        slot: SlotKey = ("epoch", state.epoch, author)
-        if slot not in state.slots:
-            continue
-        keys = (slot, *(also_signed(slot, sender) for sender in state.roster))
-        envelopes = [state.slots[key] for key in keys if key in state.slots]
-        bodies = {env.message.body: env for env in envelopes if env.message}
-        for body, envelope in bodies.items():
-            if isinstance(body, Epoch):
-                found[body].append(envelope)
-    return found
-
-
-def _left_behind(turn: Turn, record: Epoch) -> bool:
+def _left_behind(turn: Turn, ending: Ending) -> bool:
     """Say that the others go on without this peer, and why, once they have had the time to tell."""
     evidence, halted = turn.state.evidence.get(turn.me), turn.state.halted
-    words = f"the others went on from step {record.next_step} without this peer"
+    words = f"the others went on from step {ending.next_step} without this peer"
     if evidence is not None:
         rule, reason = rule_broken(evidence)
         words += f": it is removed, not banned, since {reason} ({rule}); check its links and its load"
@@ -103,44 +72,46 @@ def _left_behind(turn: Turn, record: Epoch) -> bool:
 # -- the new epoch --------------------------------------------------------------------------------------
 
 
-def _start_epoch(turn: Turn, record: Epoch, signed: tuple[Envelope, ...]) -> None:
+def _start_epoch(turn: Turn, ending: Ending, signed: tuple[Envelope, ...]) -> None:
     state = turn.state
-    guilty = _report(turn, record)
+    guilty = _report(turn, ending)
     certificate = Chain(state.epoch, *state.certificate, ()) if state.certificate else None
     opening = digest(
         "epoch",
         (state.epoch + 1).to_bytes(8, "little"),
-        record.next_step.to_bytes(8, "little"),
-        record.view,
-        *(peer.to_bytes(4, "little") for peer in record.roster),
+        ending.next_step.to_bytes(8, "little"),
+        ending.view,
+        *(peer.to_bytes(4, "little") for peer in ending.roster),
     )
     explained = {chain.klass.peer for chain in guilty if isinstance(chain.klass, GuiltyClass)}
     turn.set(
         epoch=state.epoch + 1,
-        rosters=(*state.rosters, record.roster),
-        first_step=record.next_step,
+        rosters=(*state.rosters, ending.roster),
+        first_step=ending.next_step,
         opening=opening,
         certificate=None,
-        banned=tuple(sorted({*state.banned, *record.bans})),
-        evidence=_evidence_left(turn, record),
+        banned=tuple(sorted({*state.banned, *ending.bans})),
+        evidence=_evidence_left(turn, ending),
         settle=None,
         outcome=None,
+        stays=type(state.stays)(),
+        stayed=None,
         halted=None,
         polls=type(state.polls)(),
         passages=state.passages.insert(state.epoch, Passage(signed, certificate, guilty)),
         before=None,
-        unexplained=(state.unexplained | set(state.roster)) - set(record.roster) - explained,
+        unexplained=(state.unexplained | set(state.roster)) - set(ending.roster) - explained,
         reports=(),
         waiting=type(state.waiting)(),
     )
-    turn.emit(fx.RosterChanged(state.epoch + 1, record.roster, signed))
+    turn.emit(fx.RosterChanged(state.epoch + 1, ending.roster, signed))
     turn.timer(turn.config.timing.t_commit // 2, "remind", state.epoch + 1)
-    begin_step(turn, record.next_step, (), Trigger.RECORD, Trigger.RECORD_AFTER_LAST)
-    if turn.state.phase is not Phase.DONE and (reason := too_few(turn.config, record.roster)):
+    begin_step(turn, ending.next_step, (), Trigger.RECORD, Trigger.RECORD_AFTER_LAST)
+    if turn.state.phase is not Phase.DONE and (reason := too_few(turn.config, ending.roster)):
         turn.stop(reason)
 
 
-def _evidence_left(turn: Turn, record: Epoch) -> HashTrieMap[int, Evidence]:
+def _evidence_left(turn: Turn, ending: Ending) -> HashTrieMap[int, Evidence]:
     """Return what freezes the new epoch at once: after a halt, as times did not hold, nothing late (AGR-16)."""
     state, left = turn.state, turn.state.evidence
     if turn.me in left:
@@ -149,17 +120,17 @@ def _evidence_left(turn: Turn, record: Epoch) -> HashTrieMap[int, Evidence]:
         return left
     accepted = state.settle.accepted.values() if state.settle else ()
     proofs = [*left.values(), *(chain.object for chain in accepted)]
-    evidence = [proof for proof in proofs if isinstance(proof, Evidence) and proof.subject in record.roster]
+    evidence = [proof for proof in proofs if isinstance(proof, Evidence) and proof.subject in ending.roster]
     banning = [proof for proof in evidence if proof.kind in BANNING]
     return HashTrieMap({proof.subject: proof for proof in reversed(banning)})
 
 
-def _report(turn: Turn, record: Epoch) -> tuple[Chain, ...]:
+def _report(turn: Turn, ending: Ending) -> tuple[Chain, ...]:
     """Report who is out, by which rule, and return what shows it (spec AGR-10)."""
     accepted = turn.state.settle.accepted if turn.state.settle else {}
     shown = []
-    for peer in sorted(set(turn.state.roster) - set(record.roster)):
-        kind = "ban" if peer in record.bans else "remove"
+    for peer in sorted(set(turn.state.roster) - set(ending.roster)):
+        kind = "ban" if peer in ending.bans else "remove"
         chain = accepted.get(GuiltyClass("ban" if kind == "ban" else "guilty", peer))
         if chain is not None and isinstance(chain.object, Evidence):
             tell_expelled(turn, peer, kind, chain.object)
@@ -185,46 +156,3 @@ def receive_explanation(turn: Turn, chain: Chain) -> Judgement:
     )
     tell_expelled(turn, evidence.subject, "ban" if bans else "remove", evidence, chain.epoch)
     return Judgement(Verdict.ACCEPT, "why a former member is out")
-
-
-# -- healing --------------------------------------------------------------------------------------------
-
-
-def heal(turn: Turn) -> bool:
-    """Sign that all go on as they are, once all say that they are halted after this very step (spec AGR-23).
-
-    All but those whom the operator has named to be given up (spec AGR-26).
-    """
-    state = turn.state
-    if state.phase is not Phase.HALTED or ("epoch", state.epoch, turn.me) in state.slots:
-        return False
-    named = state.halted.without if state.halted else frozenset()
-    if (followed := _followed(turn, named)) is not None:
-        turn.sign(followed)
-        return True
-    alike = Poll(state.epoch, state.following, int(Phase.HALTED))
-    staying = tuple(peer for peer in state.roster if peer not in named)
-    waiting = any(state.polls.get(peer) != alike for peer in staying if peer != turn.me)
-    if waiting or too_few(turn.config, staying):
-        return False
-    record = Epoch(state.following, state.view, (), staying)
-    if not named and any(other != record for other in _signed(turn)):
-        return False  # what another member signed already can still come about
-    turn.sign(record)
-    return True
-
-
-def _followed(turn: Turn, named: frozenset[int]) -> Epoch | None:
-    """Return what f+1 members signed, if this peer was away or may give up whom it leaves out: one is honest.
-
-    Spec AGR-25, AGR-26.
-    """
-    state = turn.state
-    for record, envelopes in _signed(turn).items():
-        out = set(state.roster) - set(record.roster)
-        enough = len(_counted(record, envelopes)) > faults(len(state.roster))
-        here = (record.next_step, record.view) == (state.following, state.view)
-        bears = state.came_back is not None or (here and out <= named)
-        if enough and bears and out and turn.me not in out:
-            return record
-    return None

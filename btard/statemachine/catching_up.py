@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from btard.statemachine.ending import Ending
 from btard.statemachine.halting import ask
-from btard.statemachine.messages import Certificate, CommitClass, Epoch
+from btard.statemachine.messages import Certificate, CommitClass
 from btard.statemachine.phases import begin_step, certify
 from btard.statemachine.roles import last_number
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
 
-def catch_up(turn: Turn, record: Epoch) -> bool:
-    """Come to stand where the record starts; say whether this peer does (spec AGR-15, AGR-22)."""
+def catch_up(turn: Turn, ending: Ending) -> bool:
+    """Come to stand where the next epoch starts; say whether this peer does (spec AGR-15, AGR-22)."""
     following = turn.state.following
-    if record.next_step == following + 1:
-        certificate = _certificate_for(turn, record)
+    if ending.next_step == following + 1:
+        certificate = _certificate_for(turn, ending)
         if certificate is None:
             for peer in turn.others():
                 ask(turn, peer)
             return False
         certify(turn, certificate)
-    elif record.next_step == following - 1 and turn.state.before and not _roll_back(turn):
+    elif ending.next_step == following - 1 and turn.state.before and not _roll_back(turn):
         return False
-    if (record.next_step, record.view) != (turn.state.following, turn.state.view):
+    if (ending.next_step, ending.view) != (turn.state.following, turn.state.view):
         turn.stop(
             "a majority went on from other steps than this peer's: this machine's memory or disk is broken, or "
             "this run has two histories; compare the peers' logs before anything else"
@@ -31,10 +32,10 @@ def catch_up(turn: Turn, record: Epoch) -> bool:
     return True
 
 
-def _certificate_for(turn: Turn, record: Epoch) -> Certificate | None:
-    """Return the certificate of the step before the record's, if that is this peer's step, and it is here."""
+def _certificate_for(turn: Turn, ending: Ending) -> Certificate | None:
+    """Return the certificate of the step before the ending's, if that is this peer's step, and it is here."""
     state = turn.state
-    klass = CommitClass(record.next_step - 1, record.view)
+    klass = CommitClass(ending.next_step - 1, ending.view)
     chain = state.waiting.get(klass) or (state.settle.accepted.get(klass) if state.settle else None)
     if chain is None or not isinstance(chain.object, Certificate) or not fits_here(turn, klass):
         return None
@@ -48,10 +49,9 @@ def fits_here(turn: Turn, klass: CommitClass) -> bool:
 
 
 def certified_while_halted(turn: Turn, klass: CommitClass, certificate: Certificate) -> bool:
-    """Apply a step whose certificate comes in an answer, unless what follows is signed (spec AGR-22)."""
+    """Apply a step whose certificate comes in an answer, unless a STAY is signed (spec AGR-22, AGR-27)."""
     state = turn.state
-    signed = ("epoch", state.epoch, turn.me) in state.slots
-    if state.phase is not Phase.HALTED or signed or not fits_here(turn, klass):
+    if state.phase is not Phase.HALTED or state.stayed is not None or not fits_here(turn, klass):
         return False
     certify(turn, certificate)
     if state.settle is None and turn.state.following > last_number(turn):

@@ -49,12 +49,9 @@ class Fired:
 
 @frozen
 class Resume:
-    """The operator has looked: go on without those whom the brake would keep, or else without these members.
+    """The operator has looked, and gives up these members (spec AGR-26)."""
 
-    Spec AGR-24, AGR-26.
-    """
-
-    without: tuple[int, ...] = ()
+    without: tuple[int, ...]
 
 
 @frozen

@@ -28,6 +28,7 @@ from btard.statemachine.messages import (
     Publish,
     Reduce,
     Reveal,
+    Stay,
     Validate,
     Vote,
 )
@@ -62,8 +63,12 @@ def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author:
             return _malformed_vote(peers, roster, body)
         case NoVerdict() if body.accuser not in roster:
             return "no member has raised that claim"
-        case Epoch() if sorted(set(body.roster)) != list(body.roster) or not set(body.roster) <= set(roster):
-            return "its roster is no subset of the epoch's"
+        case Epoch() | Stay() if sorted(set(body.roster)) != list(body.roster):
+            return "its roster is not ascending"
+        case Epoch() if not set(body.roster) < set(roster):
+            return "its roster is no smaller part of the epoch's"
+        case Stay() if not {author} <= set(body.roster) <= set(roster):
+            return "its roster is no part of the epoch's with its author"
     return None
 
 

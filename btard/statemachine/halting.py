@@ -8,7 +8,7 @@ from attrs import evolve
 
 from btard.statemachine.effects import Halted, Judgement, Verdict
 from btard.statemachine.evidence import BANNING
-from btard.statemachine.messages import Chain, Frame, GuiltyClass, Poll
+from btard.statemachine.messages import Chain, Envelope, Frame, GuiltyClass, Poll
 from btard.statemachine.state import Halt, Passage
 from btard.statemachine.table import STEP_PHASES, Phase, Trigger
 from btard.statemachine.turn import Turn
@@ -18,7 +18,7 @@ POLL_DELTAS = 4
 
 
 def halt(turn: Turn, reason: str, held: frozenset[int] = frozenset()) -> None:
-    """Sign nothing more in this epoch but what AGR-23 and AGR-24 allow, and ask the others (spec AGR-19)."""
+    """Sign nothing more in this epoch but what AGR-23 and AGR-25 allow, and ask the others (spec AGR-19)."""
     if turn.state.phase in (Phase.HALTED, Phase.STOPPED):
         return
     turn.move(Trigger.HALT, Phase.HALTED)
@@ -40,22 +40,30 @@ def watched(turn: Turn) -> None:
 
 
 def poll(turn: Turn) -> None:
-    """Ask all members, with the own EPOCH record if there is one, and again in a while (spec AGR-19)."""
+    """Ask all members, with the own records of the epoch's end, and again in a while (spec AGR-19)."""
     state = turn.state
     if state.phase is not Phase.HALTED:
         return
     if state.halted is not None and state.halted.asked is not None:
         turn.set(halted=evolve(state.halted, asked=state.halted.asked + 1))
-    signed = state.slots.get(("epoch", state.epoch, turn.me))
-    if signed is not None:
-        turn.send(signed)  # first: who hears the poll may sign that all stay as they are (spec AGR-23)
+    # First: who hears the poll signs STAY only if the record that it names is there (spec AGR-23).
+    for record in (own_record(turn), state.stays.get((turn.me, turn.me))):
+        if record is not None:
+            turn.send(record)
     turn.send(own_poll(turn))
     turn.timer(POLL_DELTAS * turn.config.timing.delta, "poll", state.epoch)
 
 
 def own_poll(turn: Turn) -> Poll:
     """Say where this peer stands (spec AGR-19)."""
-    return Poll(turn.state.epoch, turn.state.following, int(turn.state.phase))
+    state, record = turn.state, own_record(turn)
+    away = state.came_back is not None and record is None and state.stayed is None
+    return Poll(state.epoch, state.following, int(state.phase), record.hash if record else b"", away)
+
+
+def own_record(turn: Turn) -> Envelope | None:
+    """Return the EPOCH message that this peer signed in this epoch, if it did."""
+    return turn.state.slots.get(("epoch", turn.state.epoch, turn.me))
 
 
 def ask(turn: Turn, peer: int) -> None:
@@ -119,6 +127,7 @@ def _of_this_epoch(turn: Turn, sender: int, question: Poll) -> Iterator[Frame]:
             envelope = state.slots[slot]
             if envelope.message and slot == envelope.message.slot and slot[1] == state.epoch:
                 yield envelope
+        yield from (state.stays[key] for key in sorted(state.stays))
     if state.certificate is not None and question.next_step <= state.certificate[0].step:
         yield Chain(state.epoch, *state.certificate, ())
     if settle is not None:

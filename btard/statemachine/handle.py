@@ -7,7 +7,7 @@ make it raise; a `ProtocolBug` is a fault of this program.
 from __future__ import annotations
 
 from btard.statemachine import effects as fx
-from btard.statemachine.adoption import enter_epoch, heal
+from btard.statemachine.adoption import enter_epoch
 from btard.statemachine.catching_up import certify_what_is_here
 from btard.statemachine.coming_back import came_back
 from btard.statemachine.compute import (
@@ -47,12 +47,13 @@ from btard.statemachine.messages import Bulk
 from btard.statemachine.needs import heed_what_came_early, say_what_is_missing
 from btard.statemachine.phases import applied, enter_commit, finish, leave, lingered, prepare, release, verify
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
-from btard.statemachine.ratify import outcome_due, ratify, resume, round_over, unratified, unsettled
+from btard.statemachine.ratify import outcome_due, ratify, round_over, unratified, unsettled
 from btard.statemachine.receive import receive
 from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
 from btard.statemachine.roles import next_step
 from btard.statemachine.settle import note_evidence
 from btard.statemachine.state import NOTHING, State, Step
+from btard.statemachine.staying import give_up, stay
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.timeouts import need_timed_out, phase_timed_out, publishing_timed_out
 from btard.statemachine.turn import Turn
@@ -92,7 +93,7 @@ def handle(config: Config, state: State, event: Event) -> tuple[State, tuple[Eff
         case Fired():
             _fired(turn, event.timer)
         case Resume():
-            resume(turn, event.without)
+            give_up(turn, event.without)
         case Returned():
             came_back(turn)
     _advance(turn)
@@ -112,7 +113,7 @@ def _advance(turn: Turn) -> None:
         moved = judge_delivered(turn) or moved
         note_evidence(turn, *verdicts(turn))
         release(turn)
-        moved = ratify(turn) or certify_what_is_here(turn) or heal(turn) or moved
+        moved = ratify(turn) or certify_what_is_here(turn) or stay(turn) or moved
         if enter_epoch(turn):
             moved = True
             _replay(turn)

@@ -187,6 +187,20 @@ class Epoch:
 
 
 @frozen
+class Stay:
+    """Those of ``roster`` go on together, whatever else members signed at the epoch's end (spec AGR-23).
+
+    ``first``: the author signed no other record of the epoch's end before.
+    """
+
+    kind: ClassVar[str] = "stay"
+    next_step: int
+    view: Digest  # as in an EPOCH record
+    roster: tuple[int, ...]
+    first: bool
+
+
+@frozen
 class Bulk:
     """An object as a message refers to it: its digest, and its size in bytes from the part that it is.
 
@@ -198,9 +212,9 @@ class Bulk:
 
 
 PhaseBody = Commit | Reduce | Reveal | Validate | Accuse
-Body = PhaseBody | Enter | Publish | Need | Late | Vote | NoVerdict | Epoch
+Body = PhaseBody | Enter | Publish | Need | Late | Vote | NoVerdict | Epoch | Stay
 BODIES: tuple[type[Body], ...] = (
-    Commit, Reduce, Reveal, Validate, Accuse, Enter, Publish, Need, Late, Vote, NoVerdict, Epoch,
+    Commit, Reduce, Reveal, Validate, Accuse, Enter, Publish, Need, Late, Vote, NoVerdict, Epoch, Stay,
 )  # fmt: skip
 PHASE_BODIES: dict[Phase, type[PhaseBody]] = {
     Phase.COMMIT: Commit,
@@ -245,6 +259,8 @@ def slot_of(epoch: int, author: int, body: Body) -> SlotKey:
             return ("noverdict", epoch, body.step, body.accuser, author)
         case Epoch():
             return ("epoch", epoch, author)
+        case Stay():
+            return ("stay", epoch, *body.roster, author)
 
 
 def also_signed(slot: SlotKey, sender: int) -> SlotKey:
@@ -347,11 +363,17 @@ class Pull:
 
 @frozen
 class Poll:
-    """The author is in this epoch and phase, and ``next_step`` follows its last certified step; unsigned."""
+    """The author is in this epoch and phase, and ``next_step`` follows its last certified step; unsigned.
+
+    ``record`` is the hash of its EPOCH message of the epoch, empty where there is none; ``away``: it came back
+    from a crash not long ago, and may still sign one (spec AGR-25).
+    """
 
     epoch: int
     next_step: int
     phase: int
+    record: bytes = b""
+    away: bool = False
 
 
 Frame = Envelope | Chain | Pull | Poll

@@ -22,7 +22,7 @@ from btard.statemachine.phases import certify
 from btard.statemachine.roles import last_number
 from btard.statemachine.state import Settle
 from btard.statemachine.table import Phase, Trigger
-from btard.statemachine.turn import ProtocolBug, Turn
+from btard.statemachine.turn import Turn
 
 
 def round_over(turn: Turn, number: int) -> None:
@@ -70,22 +70,17 @@ def ratify(turn: Turn) -> bool:
     bans = tuple(sorted({klass.peer for klass in classes if klass.type == "ban"}))
     roster = tuple(peer for peer in state.roster if peer not in guilty)
     # Not the model's digest: who has drifted must agree all the same, and COMMIT finds it out (spec STP-12).
-    turn.set(outcome=Epoch(following, state.view, bans, roster))
+    outcome = Epoch(following, state.view, bans, roster)
+    turn.set(outcome=outcome)
     if reason := _braked(turn, roster):
         halt(turn, reason, held=frozenset(_would_go(turn)))
         return True
     turn.move(Trigger.OUTCOME, Phase.RATIFY)
-    _sign_outcome(turn)
-    return True
-
-
-def _sign_outcome(turn: Turn) -> None:
-    state, timing = turn.state, turn.config.timing
-    if state.outcome is None:
-        raise ProtocolBug("no outcome to sign")
-    turn.sign(state.outcome)
+    turn.sign(outcome)
+    timing = turn.config.timing
     wait = 2 * (faults(len(state.roster)) + 1) * timing.delta + timing.c_commit + 4 * timing.delta
     turn.timer(wait, "ratify", state.epoch)
+    return True
 
 
 def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
@@ -93,7 +88,7 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
     state, accepted, limit = turn.state, turn.state.settle, turn.config.parameters.late_brake
     if accepted is None or state.following > last_number(turn):
         return None
-    late = {peer for peer in state.roster if _late_alone(accepted, peer)} - state.given_up
+    late = {peer for peer in state.roster if _late_alone(accepted, peer)}
     missed = _would_go(turn)
     if late and len(missed) > limit:
         why = f"more than late_brake = {limit}"
@@ -104,16 +99,16 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
     names = ", ".join(f"peer {peer}" for peer in sorted(missed))
     return (
         f"{names} would be removed for lateness alone ({why}): that looks like a broken network; repair "
-        "it, and the run goes on by itself once all members are back; or have a majority of the peers say "
-        "`btard resume`, and it goes on without those"
+        "it, and the run goes on by itself once all members are back; or let the operators of a majority give "
+        "up the same peers with `btard resume --without ...`, and it goes on without those"
     )
 
 
 def _would_go(turn: Turn) -> set[int]:
-    """Return whom lateness alone removes now, or soon if they do not come back, less those given up."""
+    """Return whom lateness alone removes now, or soon if they do not come back."""
     state = turn.state
     late = {peer for peer in state.roster if state.settle and _late_alone(state.settle, peer)}
-    return (late | _missed(turn)) - state.given_up
+    return late | _missed(turn)
 
 
 def _missed(turn: Turn) -> set[int]:
@@ -136,29 +131,6 @@ def _late_alone(settle: Settle, peer: int) -> bool:
     if chain is None or GuiltyClass("ban", peer) in settle.accepted:
         return False
     return isinstance(chain.object, Evidence) and chain.object.kind is EvidenceKind.LATE
-
-
-def resume(turn: Turn, without: tuple[int, ...]) -> None:
-    """Give up members, as the operator says: sign the outcome that the brake withheld, if it did.
-
-    Else `heal` goes on with the others (spec AGR-24, AGR-26).
-    """
-    state = turn.state
-    if (
-        state.phase is not Phase.HALTED
-        or state.halted is None
-        or ("epoch", state.epoch, turn.me) in state.slots
-    ):
-        return
-    if not state.halted.held:
-        named = frozenset(without).intersection(turn.others())
-        turn.set(halted=evolve(state.halted, without=named))
-    elif state.outcome is not None and state.model_step == state.following:
-        turn.move(Trigger.RESUME, Phase.RATIFY)
-        # A certificate may have come since (spec AGR-22).
-        outcome = evolve(state.outcome, next_step=state.following, view=state.view)
-        turn.set(given_up=state.given_up | state.halted.held, halted=None, outcome=outcome)
-        _sign_outcome(turn)
 
 
 def unratified(turn: Turn) -> None:

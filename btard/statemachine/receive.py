@@ -26,6 +26,7 @@ from btard.statemachine.messages import (
     Poll,
     Publish,
     Pull,
+    Stay,
     Vote,
     also_signed,
     phase_slot,
@@ -41,6 +42,7 @@ from btard.statemachine.pulls import (
     serve_pull,
 )
 from btard.statemachine.settle import note_evidence, receive_chain
+from btard.statemachine.staying import keep_stay
 from btard.statemachine.table import STEP_PHASES, Phase
 from btard.statemachine.turn import Turn
 
@@ -136,9 +138,9 @@ def _receive_envelope(turn: Turn, sender: int, envelope: Envelope) -> Judgement:
 
 
 def position_of(body: Body) -> int | None:
-    """Return the position among all phases at which a message has its place; None for EPOCH."""
+    """Return the position among all phases at which a message has its place; None for EPOCH and STAY."""
     match body:
-        case Epoch():
+        case Epoch() | Stay():
             return None
         case Enter():
             return 5 * body.step + body.entered
@@ -153,6 +155,8 @@ def position_of(body: Body) -> int | None:
 
 def _file(turn: Turn, sender: int, envelope: Envelope, message: Message) -> Judgement:
     state, position = turn.state, position_of(message.body)
+    if isinstance(message.body, Stay):
+        return keep_stay(turn, sender, envelope, message.body)
     if position is not None:
         if state.phase in (Phase.SETTLE, Phase.RATIFY, Phase.HALTED):
             if isinstance(message.body, Late) and state.phase is Phase.SETTLE:

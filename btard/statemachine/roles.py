@@ -55,7 +55,7 @@ def _forget(turn: Turn, number: int) -> None:
     """Drop what no honest peer can ask for or refer to any more (spec AGR-16)."""
     slots = turn.state.slots
     for slot in list(slots):
-        if slot[0] != "epoch" and isinstance(slot[2], int) and slot[2] < number - 1:
+        if slot[0] not in ("epoch", "stay") and isinstance(slot[2], int) and slot[2] < number - 1:
             slots = slots.remove(slot)
     held, last = turn.state.held, turn.state.last
     needed = last.step if last else number - 1  # closing steps look at the last training step's parts

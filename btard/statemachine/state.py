@@ -22,6 +22,7 @@ from btard.statemachine.messages import (
     Frame,
     Poll,
     SlotKey,
+    Stay,
 )
 from btard.statemachine.randomness import Secrets
 from btard.statemachine.table import Phase
@@ -83,11 +84,11 @@ class Passage:
 
 @frozen
 class Halt:
-    """Why the peer is halted; ``held``: whom the brake keeps until the operator gives them up (spec AGR-24)."""
+    """Why the peer is halted; ``held``: whom the brake keeps in (spec AGR-24)."""
 
     reason: str
     held: frozenset[int] = frozenset()
-    without: frozenset[int] = frozenset()  # whom the operator named to be given up (spec AGR-26)
+    without: frozenset[int] = frozenset()  # whom the operator gave up (spec AGR-26)
     asked: int | None = None  # polls since the others went on without this peer, as far as is known
 
 
@@ -156,13 +157,14 @@ class State:
     evidence: HashTrieMap[int, Evidence] = field(factory=HashTrieMap)  # found while settling
     settle: Settle | None = None
     outcome: Epoch | None = None
+    stays: HashTrieMap[tuple[int, int], Envelope] = field(factory=HashTrieMap)  # STAY by author and sender
+    stayed: Stay | None = None  # the last that this peer signed in this epoch
     halted: Halt | None = None
     came_back: tuple[int, int] | None = None  # epoch and step, until one is certified that began later
     polls: HashTrieMap[int, Poll] = field(factory=HashTrieMap)  # of the epoch's halted members, each one's last
     answered: frozenset[int] = frozenset()  # whose poll was answered within the last delta
     passages: HashTrieMap[int, Passage] = field(factory=HashTrieMap)  # by epoch
     before: Before | None = None  # the epoch's latest certified step
-    given_up: frozenset[int] = frozenset()  # members that the brake keeps no more (spec AGR-24)
     unexplained: frozenset[int] = frozenset()  # former members, until it is here why
 
     @property

@@ -34,7 +34,6 @@ class Trigger(StrEnum):
     RECORD = "a record that enough members signed"
     RECORD_AFTER_LAST = "a record that enough members signed, after the last step"
     HALT = "cannot go on in time"
-    RESUME = "its operator says so"
     STOP = "cannot go on safely"
 
 
@@ -55,7 +54,6 @@ TRANSITIONS: frozenset[tuple[Phase, Trigger, Phase]] = frozenset(
         *((phase, Trigger.RECORD_AFTER_LAST, Phase.DONE) for phase in _PRESENT),
         *((phase, Trigger.HALT, Phase.HALTED) for phase in _PRESENT if phase is not Phase.HALTED),
         (Phase.HALTED, Trigger.LAST_CERTIFICATE, Phase.DONE),
-        (Phase.HALTED, Trigger.RESUME, Phase.RATIFY),
         *((phase, Trigger.STOP, Phase.STOPPED) for phase in _PRESENT),
     }
 )

@@ -40,6 +40,7 @@ from btard.statemachine.messages import (
     Publish,
     Reduce,
     Reveal,
+    Stay,
     Validate,
     Vote,
     phase_slot,
@@ -294,11 +295,12 @@ def epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
 
 
 def false_epochs(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
-    """Sign a record that keeps the liar in."""
+    """Sign a record that keeps the liar in, and not an honest peer."""
     for state in scene.states.values():
         if state.outcome is not None:
             for liar in scene.liars:
-                lie = Epoch(state.outcome.next_step, state.outcome.view, (), state.roster)
+                kept = tuple(peer for peer in state.roster if peer != min(scene.states))
+                lie = Epoch(state.outcome.next_step, state.outcome.view, (), kept)
                 yield from to_all(scene, liar, state.epoch, lie)
 
 
@@ -307,7 +309,7 @@ def records_of_all(scene: Scene) -> Iterator[tuple[int, int, Frame]]:
     for state in scene.states.values():
         for liar in scene.liars:
             if liar in state.roster:
-                record = Epoch(state.following, state.view, (), state.roster)
+                record = Stay(state.following, state.view, state.roster, True)
                 yield from to_all(scene, liar, state.epoch, record)
 
 

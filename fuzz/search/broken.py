@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from btard.statemachine import effects as fx
 from btard.statemachine.events import Fired
-from btard.statemachine.messages import Chain, Enter, Envelope, Epoch, Poll, Pull
+from btard.statemachine.messages import Chain, Enter, Envelope, Poll, Pull
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 from fuzz.search.cores import Log, Outcome, stops_alone
@@ -29,8 +29,8 @@ class Broken:
     """Which links are broken, from the start of the search on, and what is relaxed there.
 
     What always holds: nobody honest is banned; honest peers that enter an epoch enter the same one; nobody
-    honest signs two records of an epoch; nothing is applied without a certificate; and where a record leaves
-    all in, no step before it is done again.
+    honest signs two records of an epoch's end for a slot; nothing is applied without a certificate; and where a
+    record leaves all in, no step before it is done again.
     """
 
     links: tuple[tuple[int, int], ...]  # sender and receiver
@@ -185,16 +185,6 @@ class BrokenModel(Model):
         return together and all(
             state.phase in (*STEP_PHASES, Phase.DONE) and self.configuration.until(state) for state in living
         )
-
-    def excused(self, world: World) -> bool:
-        """Whether somebody signed an outcome that leaves somebody out, and too few did: nobody goes on."""
-        for place in range(len(world.peers)):
-            state = self.state(world, place)
-            own = state.slots.get(("epoch", state.epoch, self.honest[place]))
-            body = own.message.body if own and own.message else None
-            if isinstance(body, Epoch) and body.roster != state.roster:
-                return True
-        return False
 
     # -- what must hold ---------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from btard.statemachine.messages import (
     CommitClass,
     Epoch,
     Reduce,
+    Stay,
     phase_slot,
 )
 from btard.statemachine.state import State
@@ -165,8 +166,8 @@ class Cores:
                 place = (after.first_step, after.roster, after.banned, after.opening)
                 noted.append(("epoch", effect.epoch, *place))
             message = effect.envelope.message if isinstance(effect, fx.Persist) else None
-            if message is not None and isinstance(message.body, Epoch):
-                noted.append(("signed", message.epoch, message.body))
+            if message is not None and isinstance(message.body, Epoch | Stay):
+                noted.append(("signed", message.epoch, message.slot, message.body))
         return noted
 
     def _fault(self, state: State, done: list[fx.Effect]) -> str | None:

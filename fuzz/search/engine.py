@@ -63,8 +63,6 @@ def search(model: Model, limit: int, progress: Callable[[int, int, int], None] |
                 model.check_end(world)
                 continue
             model.check_stuck(world)
-            if model.excused(world):
-                good.append(here)
             for action in model.actions(world):
                 transitions += 1
                 following = model.apply(world, action)

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from btard.statemachine.events import Event, Fired, Held, Received, Start
 from btard.statemachine.handle import initial
-from btard.statemachine.messages import Accuse, Body, Bulk, Claim, Envelope, Epoch, Publish, Reduce
+from btard.statemachine.messages import Accuse, Body, Bulk, Claim, Envelope, Epoch, Publish, Reduce, Stay
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from fuzz.search.adversary import Scene
@@ -251,7 +251,7 @@ class Model:
         if not self._frozen(peer) or not isinstance(received, Received):
             return False
         state, message = self.cores.states[peer.state], getattr(received.frame, "message", None)
-        if message is None or isinstance(message.body, Epoch) or message.epoch != state.epoch:
+        if message is None or isinstance(message.body, Epoch | Stay) or message.epoch != state.epoch:
             return False
         outcome = self.cores.step(index, peer.state, event)
         return outcome.state == peer.state and not (outcome.sends or outcome.fault)
@@ -328,12 +328,14 @@ class Model:
                     raise Violation(f"step {step} was applied, but epoch {number} begins with step {what[0]}")
 
     def check_signed(self, world: World) -> None:
-        """Raise Violation where an honest peer has signed two records of an epoch."""
+        """Raise Violation where an honest peer has signed two records of an epoch's end for one slot."""
         for place, peer in enumerate(world.peers):
-            signed: dict[int, Epoch] = {}
+            signed: dict[object, object] = {}
             for kind, number, *what in self.cores.logs[peer.log]:
-                if kind == "signed" and signed.setdefault(number, what[0]) != what[0]:
-                    raise Violation(f"peer {self.honest[place]} signed two records of epoch {number}")
+                if kind == "signed" and signed.setdefault(what[0], what[1]) != what[1]:
+                    raise Violation(
+                        f"peer {self.honest[place]} signed two records for a slot of epoch {number}"
+                    )
 
     def over(self, world: World) -> bool:
         """Whether the story ends here: everybody is gone, halted with too few, or where the scope ends."""
@@ -342,10 +344,6 @@ class Model:
     def _over(self, world: World, place: int) -> bool:
         peer, state = world.peers[place], self.state(world, place)
         return peer.gone or state.phase in (Phase.HALTED, Phase.STOPPED) or self.configuration.until(state)
-
-    def excused(self, world: World) -> bool:
-        """Whether no way needs to lead from here to the end."""
-        return False
 
     def check_end(self, world: World) -> None:
         """Raise Violation where the story ends and honest peers did not do the same."""

@@ -1,4 +1,4 @@
--- Halting, asking and returning: which epoch record comes about where the times do not hold.
+-- Halting, asking and returning: which record of an epoch's end comes about where the times do not hold.
 --
 -- H honest and B Byzantine peers (all of these do the same). Links break: nothing here has a time, everything may be
 -- lost, late, or reach some alone; a time-out may come at any moment. So a peer may act on any part of what others
@@ -14,13 +14,14 @@ const
   STEPS: true;                 -- a step may be certified in each epoch
   LATES: true;                 -- LATE is said of honest peers, too
   PROOF: true;                 -- there is evidence that bans, against the Byzantine peers
-  OPERATOR: true;              -- an operator may give up who is missed, where the brake holds (AGR-24)
-  EVEN_SIGNED: false;          -- all must go on also where somebody signed an outcome that too few others signed
+  OPERATORS: false;            -- operators may give somebody up by name (AGR-26), each whom it likes
 
   -- Rules that can be switched off, one at a time:
-  ALL_HEAL: true;              -- AGR-15: a record that leaves nobody out counts with all signatures; without it with q
-  SIGN_ONCE: true;             -- AGR-23: who signed a record signs no other
+  ALL_HEAL: true;              -- AGR-15: a STAY that leaves nobody out counts with all signatures; without it with q
+  FIRST_COUNTS: true;          -- AGR-15: of a STAY that leaves somebody out, a quorum counts that signed nothing before
   SAME_STEP: true;             -- AGR-23: signed where all are halted before the same step; without it before any
+  KNOWN_FIRST: true;           -- AGR-23: signed where no outcome is known to be enough; without it at any time
+  PROMISED: true;              -- AGR-27: who signed STAY certifies and enters by nothing else; without it as before
   CERTIFICATE_SENT: true;      -- AGR-20: who is halted gets the certificate that it lacks
   APPLIED_ON_ENTRY: true;      -- AGR-22: the record's last step is applied by its certificate
   TAKEN_BACK: true;            -- AGR-22: a step that the record does not have is taken back
@@ -38,19 +39,24 @@ type
 var
   ep: array[honest] of number;
   mo: array[honest] of mode;
-  braked: array[honest] of boolean;                                -- halted with an outcome that it may not sign
   member: array[number] of array[honest] of array[honest] of boolean; -- the roster as the first of them has it
   byz_in: array[number] of array[honest] of boolean;
   ok: array[epoch] of array[honest] of boolean;
   applied: array[epoch] of array[honest] of boolean;               -- the step of the epoch, by its certificate
   late: array[epoch] of array[honest] of array[honest] of boolean; -- LATE: author, subject
-  said: array[epoch] of array[honest] of array[boolean] of boolean; -- polled as halted, before or after the step
+  said: array[epoch] of array[honest] of array[boolean] of array[boolean] of boolean;
+                               -- polled as halted: before or after the step; whether an outcome was signed
   guilty: array[epoch] of array[honest] of array[honest] of boolean; -- left out of the own outcome
   guilty_byz: array[epoch] of array[honest] of boolean;
   with_step: array[epoch] of array[honest] of boolean;             -- the own outcome starts after the step
   signed: array[epoch] of array[honest] of boolean;                -- this outcome
-  healing: array[epoch] of array[honest] of array[boolean] of boolean; -- signed that all stay, and where to start
+  stay: array[epoch] of array[honest] of array[boolean] of boolean; -- signed STAY with all, and where to start
+  named: array[epoch] of array[honest] of array[honest] of boolean; -- whom its operator gave up: one at most
+  named_byz: array[epoch] of array[honest] of boolean;
+  left: array[epoch] of array[honest] of array[boolean] of boolean; -- signed STAY without this one
+  first: array[epoch] of array[honest] of boolean;                 -- and nothing else before
   started: array[epoch] of array[honest] of boolean;               -- where the record started that it left with
+  by_name: array[epoch] of array[honest] of boolean;               -- left by a STAY that leaves somebody out
   lost: boolean;                                                   -- a step was applied that all do again
 
 -- What was signed ------------------------------------------------------------------------------------------
@@ -82,8 +88,48 @@ function healed(e: epoch; h: honest; s: boolean): boolean;       -- enough signe
 var n: 0..MEMBERS;
 begin
   n := byz_in[e][h] ? B : 0;
-  for o: honest do if member[e][h][o] & healing[e][o][s] then n := n + 1; endif; endfor;
+  for o: honest do if member[e][h][o] & stay[e][o][s] then n := n + 1; endif; endfor;
   return n >= (ALL_HEAL ? members(e, h) : members(e, h) / 2 + 1) & n > (byz_in[e][h] ? B : 0);
+end;
+
+function named_alike(e: epoch; a: honest; b: honest): boolean;
+begin
+  return named_byz[e][a] = named_byz[e][b] & forall x: honest do named[e][a][x] = named[e][b][x] endforall;
+end;
+
+function parted(e: epoch; a: honest; s: boolean): boolean;       -- enough signed a's STAY that leaves somebody out
+var all: 0..MEMBERS; q: 0..MEMBERS; byz: 0..MEMBERS; listed: 0..MEMBERS;
+begin
+  if !left[e][a][s] then return false; endif;
+  byz := byz_in[e][a] & !named_byz[e][a] ? B : 0;
+  all := byz;
+  q := byz;
+  listed := byz;
+  for o: honest do
+    if member[e][a][o] & !named[e][a][o] then
+      listed := listed + 1;
+      if left[e][o][s] & named_alike(e, a, o) then
+        all := all + 1;
+        if first[e][o] | !FIRST_COUNTS then q := q + 1; endif;
+      endif;
+    endif;
+  endfor;
+  return all = listed | q >= members(e, a) / 2 + 1;
+end;
+
+function names(e: epoch; h: honest): boolean;
+begin
+  return named_byz[e][h] | exists x: honest do named[e][h][x] endexists;
+end;
+
+function promised(e: epoch; h: honest): boolean;                 -- signed STAY
+begin
+  return exists s: boolean do stay[e][h][s] | left[e][h][s] endexists;
+end;
+
+function parts(e: epoch; h: honest): boolean;                    -- the STAY that it signed last leaves somebody out
+begin
+  return exists s: boolean do left[e][h][s] endexists;
 end;
 
 function certificate(e: epoch; h: honest): boolean;              -- the step's certificate can exist
@@ -117,28 +163,49 @@ begin
   return removes(e, h) & n > BRAKE;
 end;
 
-function free(e: epoch; h: honest): boolean;                     -- may sign a record
+function stays(e: epoch; h: honest; o: honest): boolean;         -- another, whom h's operator has not given up
 begin
-  return !signed[e][h] & !exists s: boolean do healing[e][h][s] endexists;
+  return o != h & member[e][h][o] & !named[e][h][o];
+end;
+
+function known(e: epoch; h: honest; o: honest): boolean;         -- enough signed o's outcome, for all that h must know
+var n: 0..MEMBERS;
+begin
+  n := 0;
+  for x: honest do
+    if member[e][h][x] & signed[e][x] & same(e, x, o) & !guilty[e][o][x]
+      & (x = h | (stays(e, h, x) & !said[e][x][applied[e][h]][false]))
+    then n := n + 1; endif;
+  endfor;
+  return n >= members(e, h) / 2 + 1;
+end;
+
+function open(e: epoch; h: honest): boolean;                     -- has not signed its STAY
+begin
+  return mo[h] = HALTED & (names(e, h) ? !parts(e, h) : !promised(e, h));
+end;
+
+function ready(e: epoch; h: honest): 0..MEMBERS;                 -- who says to be halted where h is
+var n: 0..MEMBERS;
+begin
+  n := byz_in[e][h] & !named_byz[e][h] ? B + 1 : 1;
+  for o: honest do
+    if stays(e, h, o)
+      & exists g: boolean do said[e][o][applied[e][h]][g] | (!SAME_STEP & said[e][o][!applied[e][h]][g]) endexists
+    then n := n + 1; endif;
+  endfor;
+  return n;
 end;
 
 function can_heal(e: epoch; h: honest): boolean;
 begin
-  return mo[h] = HALTED & (free(e, h) | !SIGN_ONCE) & !healing[e][h][applied[e][h]]
-    & forall o: honest do
-      o = h | !member[e][h][o] | said[e][o][applied[e][h]] | (!SAME_STEP & said[e][o][!applied[e][h]])
-    endforall;
-end;
-
-function others_signed(e: epoch; h: honest): boolean;            -- a record that h would see before it heals
-begin
-  return exists o: honest do
-    member[e][h][o] & (signed[e][o] | (SAME_STEP & healing[e][o][!applied[e][h]])) endexists;
+  return open(e, h) & ready(e, h) >= (names(e, h) ? members(e, h) / 2 + 1 : members(e, h))
+    & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
 end;
 
 function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
 begin
-  return CERTIFICATE_SENT & mo[h] = HALTED & free(e, h) & !applied[e][h] & held(e, h);
+  return CERTIFICATE_SENT & mo[h] = HALTED & !(PROMISED & promised(e, h)) & !applied[e][h] & held(e, h);
 end;
 
 -- What peers do --------------------------------------------------------------------------------------------
@@ -146,7 +213,7 @@ end;
 procedure halt(h: honest);
 begin
   mo[h] := HALTED;
-  said[ep[h]][h][applied[ep[h]][h]] := true;
+  said[ep[h]][h][applied[ep[h]][h]][signed[ep[h]][h]] := true;
 end;
 
 procedure enter(h: honest; s: boolean);
@@ -161,7 +228,6 @@ begin
     guilty_byz[e][h] := false;
     with_step[e][h] := false;
   endif;
-  braked[h] := false;
   mo[h] := RUN;
   ep[h] := e + 1;
 end;
@@ -171,7 +237,6 @@ startstate begin
   for h: honest do
     ep[h] := 0;
     mo[h] := RUN;
-    braked[h] := false;
     for e: number do
       byz_in[e][h] := e = 0 & B > 0;
       for o: honest do member[e][h][o] := e = 0; endfor;
@@ -183,7 +248,15 @@ startstate begin
       with_step[e][h] := false;
       signed[e][h] := false;
       started[e][h] := false;
-      for s: boolean do said[e][h][s] := false; healing[e][h][s] := false; endfor;
+      named_byz[e][h] := false;
+      by_name[e][h] := false;
+      first[e][h] := false;
+      for s: boolean do
+        stay[e][h][s] := false;
+        left[e][h][s] := false;
+        for g: boolean do said[e][h][s][g] := false; endfor;
+      endfor;
+      for o: honest do named[e][h][o] := false; endfor;
       for o: honest do late[e][h][o] := false; guilty[e][h][o] := false; endfor;
     endfor;
   endfor;
@@ -213,8 +286,7 @@ ruleset h: honest do
     ep[h] < EPOCHS & can_learn(ep[h], h)
   ==>
     applied[ep[h]][h] := true;
-    said[ep[h]][h][true] := true;
-    if braked[h] then with_step[ep[h]][h] := true; endif;
+    said[ep[h]][h][true][signed[ep[h]][h]] := true;
   endrule;
 
   ruleset x: honest do
@@ -246,19 +318,11 @@ ruleset h: honest do
     ep[h] < EPOCHS & mo[h] = SETTLE
   ==>
     if over_brake(ep[h], h) then
-      braked[h] := true;
       halt(h);
     else
       mo[h] := RATIFY;
       signed[ep[h]][h] := true;
     endif;
-  endrule;
-
-  rule "the operator says so"
-    ep[h] < EPOCHS & OPERATOR & mo[h] = HALTED & braked[h] & (free(ep[h], h) | !SIGN_ONCE) & !signed[ep[h]][h]
-  ==>
-    mo[h] := RATIFY;
-    signed[ep[h]][h] := true;
   endrule;
 
   rule "halt"
@@ -275,15 +339,38 @@ ruleset h: honest do
     halt(h);
   endrule;
 
-  rule "sign that all stay"
-    ep[h] < EPOCHS & can_heal(ep[h], h) & (B > 0 | !SIGN_ONCE | !others_signed(ep[h], h))
+  ruleset x: honest do
+    rule "its operator gives somebody up"
+      ep[h] < EPOCHS & OPERATORS & mo[h] = HALTED & x != h & member[ep[h]][h][x] & !names(ep[h], h)
+    ==>
+      named[ep[h]][h][x] := true;
+    endrule;
+  endruleset;
+
+  rule "its operator gives the Byzantine peers up"
+    ep[h] < EPOCHS & OPERATORS & mo[h] = HALTED & byz_in[ep[h]][h] & !names(ep[h], h)
   ==>
-    healing[ep[h]][h][applied[ep[h]][h]] := true;
+    named_byz[ep[h]][h] := true;
+  endrule;
+
+  rule "sign STAY"
+    ep[h] < EPOCHS & can_heal(ep[h], h)
+  ==>
+  var e: epoch;
+  begin
+    e := ep[h];
+    if names(e, h) then
+      first[e][h] := !promised(e, h) & !signed[e][h];
+      left[e][h][applied[e][h]] := true;
+    else
+      stay[e][h][applied[e][h]] := true;
+    endif;
   endrule;
 
   ruleset s: boolean do
     rule "enter, and all stay"
-      ep[h] < EPOCHS & mo[h] != OUT & healed(ep[h], h, s)
+      ep[h] < EPOCHS & mo[h] != OUT & healed(ep[h], h, s) & (stay[ep[h]][h][s] | !ALL_HEAL)
+      & !(PROMISED & parts(ep[h], h))
       & (!s | applied[ep[h]][h] | certificate(ep[h], h))
     ==>
     var e: epoch;
@@ -294,11 +381,32 @@ ruleset h: honest do
       byz_in[e + 1][h] := byz_in[e][h];
       enter(h, s);
     endrule;
+
+    ruleset o: honest do
+      rule "enter, and somebody was given up"
+        ep[h] < EPOCHS & mo[h] != OUT & member[ep[h]][h][o] & parted(ep[h], o, s)
+        & (!s | applied[ep[h]][h] | certificate(ep[h], h))
+        & (!(PROMISED & promised(ep[h], h)) | (left[ep[h]][h][s] & named_alike(ep[h], h, o)) | named[ep[h]][o][h])
+      ==>
+      var e: epoch;
+      begin
+        e := ep[h];
+        if named[e][o][h] then
+          mo[h] := OUT;
+        else
+          for x: honest do member[e + 1][h][x] := member[e][h][x] & !named[e][o][x]; endfor;
+          byz_in[e + 1][h] := byz_in[e][h] & !named_byz[e][o];
+          by_name[e][h] := true;
+          enter(h, s);
+        endif;
+      endrule;
+    endruleset;
   endruleset;
 
   ruleset o: honest do
     rule "enter"
       ep[h] < EPOCHS & mo[h] != OUT & member[ep[h]][h][o] & decided(ep[h], o)
+      & !(PROMISED & promised(ep[h], h))
     ==>
     var e: epoch; s: boolean;
     begin
@@ -317,16 +425,22 @@ endruleset;
 
 -- What must hold -------------------------------------------------------------------------------------------
 
+function gives_up(e: epoch; h: honest; o: honest): boolean;
+begin
+  return by_name[e][h] & !member[e + 1][h][o];
+end;
+
+-- Who is given up by name may have left the epoch by another record; those who do not give up each other agree.
 invariant "no two histories"
   forall e: epoch do forall h: honest do forall o: honest do
-    ep[h] > e & ep[o] > e ->
+    ep[h] > e & ep[o] > e & gives_up(e, h, o) = gives_up(e, o, h) ->
       started[e][h] = started[e][o] & byz_in[e + 1][h] = byz_in[e + 1][o]
       & forall x: honest do member[e + 1][h][x] = member[e + 1][o][x] endforall
   endforall endforall endforall;
 
-invariant "nobody honest signs two records of an epoch"
+invariant "nobody honest signs two records for a slot"
   forall e: epoch do forall h: honest do
-    !(signed[e][h] & exists s: boolean do healing[e][h][s] endexists) & !(healing[e][h][false] & healing[e][h][true])
+    !(stay[e][h][false] & stay[e][h][true]) & !(left[e][h][false] & left[e][h][true])
   endforall endforall;
 
 invariant "a peer stands where its record starts"
@@ -345,13 +459,21 @@ begin
         member[ep[h]][h][o] -> ep[o] < ep[h] | (ep[o] = ep[h] & mo[o] = RUN) | mo[o] = OUT endforall)
     | (ep[h] < EPOCHS & mo[h] = HALTED
        & !can_learn(ep[h], h)
-       & !(can_heal(ep[h], h) & !others_signed(ep[h], h))
-       & !exists s: boolean do healed(ep[h], h, s) endexists
-       & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o) endexists)
+       & !(open(ep[h], h)
+           & forall o: honest do stays(ep[h], h, o) ->
+               ep[o] = ep[h] & mo[o] = HALTED & applied[ep[h]][o] = applied[ep[h]][h] endforall
+           & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o) endexists)
+       & !exists s: boolean do
+           (healed(ep[h], h, s) & stay[ep[h]][h][s] & !parts(ep[h], h))
+           | exists o: honest do member[ep[h]][h][o] & parted(ep[h], o, s)
+               & (!promised(ep[h], h) | (left[ep[h]][h][s] & named_alike(ep[h], h, o))) endexists
+         endexists
+       & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o)
+           & !promised(ep[h], h) endexists)
   endforall;
 end;
 
 invariant "all go on once links work again"
-  B = 0 & quiet() & (EVEN_SIGNED | !exists h: honest do mo[h] = HALTED & signed[ep[h]][h] endexists)
+  B = 0 & !OPERATORS & quiet()
   -> forall h: honest do
     mo[h] = OUT | (mo[h] = RUN & forall o: honest do member[ep[h]][h][o] -> ep[o] = ep[h] endforall) endforall;

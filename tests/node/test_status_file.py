@@ -29,6 +29,8 @@ VALUES: dict[str, Any] = {
     "stage": "running",
     "halted": None,
     "held": [],
+    "gave_up": [],
+    "spare": 1,
     "reason": None,
     "step": 12,
     "closing_step": 0,

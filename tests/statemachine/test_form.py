@@ -26,6 +26,7 @@ from btard.statemachine.messages import (
     Publish,
     Reduce,
     Reveal,
+    Stay,
     Validate,
     Vote,
 )
@@ -83,7 +84,10 @@ WELL_FORMED: list[Body] = [
     Vote(1, 4, 2, HASH, 7, (0, 1, 2)),
     NoVerdict(1, 7, HASH),
     Epoch(1, HASH, (7,), (0, 2, 3)),
-    Epoch(1, HASH, (), ROSTER),
+    Epoch(1, HASH, (), (3,)),
+    Stay(1, HASH, ROSTER, True),
+    Stay(1, HASH, (0, 7), False),
+    Stay(1, HASH, (0,), True),
 ]
 
 
@@ -139,7 +143,10 @@ MALFORMED: list[tuple[str, Body]] = [
     ("no accomplices", Vote(1, 4, 2, HASH, 2, (1,))),
     ("more accomplices", Vote(1, 4, 2, HASH, 7, (0, 1, 2, 3))),
     ("no member has raised", NoVerdict(1, 4, HASH)),
-    *(("no subset", Epoch(1, HASH, (), roster)) for roster in ((0, 1), (2, 0), (0, 0), (7, 8), (0, 2, 3, 3))),
+    *(("not ascending", Epoch(1, HASH, (), roster)) for roster in ((2, 0), (0, 0), (0, 2, 3, 3))),
+    *(("no smaller part", Epoch(1, HASH, (), roster)) for roster in ((0, 1), (7, 8), ROSTER)),
+    *(("not ascending", Stay(1, HASH, roster, True)) for roster in ((2, 0), (0, 0))),
+    *(("no part", Stay(1, HASH, roster, True)) for roster in ((2, 3), (0, 1), (0, 1023), ())),
 ]
 
 

@@ -523,11 +523,11 @@ def keeps_silent(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effe
 
 
 def dissents(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
-    """Sign an outcome that keeps the accomplice."""
+    """Sign an outcome that keeps the accomplice, and not another."""
     if isinstance(effect, fx.Send) and isinstance(effect.frame, Envelope) and effect.frame.message:
         message = effect.frame.message
         if message.author == peer and isinstance(message.body, Epoch):
-            kept = evolve(message.body, bans=(), roster=world.states[peer].rosters[message.epoch])
+            kept = evolve(message.body, bans=(), roster=world.states[peer].rosters[message.epoch][1:])
             return (evolve(effect, frame=byz.forge(world.configs[peer], message.epoch, kept)),)
     return (effect,)
 

@@ -1,0 +1,193 @@
+"""STAY: where links broke while an outcome was being signed, all go on, or those whom operators leave in."""
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from btard.statemachine import effects as fx
+from btard.statemachine.events import Received, Resume
+from btard.statemachine.handle import handle
+from btard.statemachine.messages import Epoch, Poll, Stay
+from btard.statemachine.table import Phase
+from fuzz.byzantine import forge, silent
+from fuzz.world import World
+from tests.statemachine.test_bans import expelled
+from tests.statemachine.test_halting import endings_signed, one_history, world_with
+from tests.statemachine.test_halting_refused import (
+    NOBODY,
+    asking,
+    behind,
+    certificate_of_step_1,
+    halted,
+    happen,
+    lasting_outage,
+    outage,
+    outcome,
+    records,
+    wait,
+)
+
+
+def half_signed(peers: int, seed: int = 1) -> World:
+    """All are halted; peer 0 alone has signed that the last is out: nobody heard of that in time."""
+    last, began = peers - 1, list[int]()
+    others = set(range(last))
+
+    def cut(now: int, one: int, other: int) -> bool:
+        here = (state.at.number == 1 and others <= state.at.delivered for state in world.states[:last])
+        if not began and all(here):
+            began.append(now)
+        return (one == last and world.states[last].at.number > 0) or (other != 0 and bool(began))
+
+    world = world_with(peers, NOBODY, seed)
+    world.cut = cut
+    world.run(lambda: halted(world, range(peers)))
+    assert [len(endings_signed(world, peer)) for peer in range(peers)] == [1] + [0] * last
+    return world
+
+
+@pytest.mark.shows("AGR-15", "AGR-23")
+@pytest.mark.parametrize("peers", [4, 5, 8])
+def test_where_one_alone_signed_an_outcome_all_stay(peers: int) -> None:
+    """Links broke while it was being signed; nobody is Byzantine, and nobody loses its place."""
+    world = half_signed(peers)
+    world.cut = NOBODY
+    world.run(lambda: world.over(range(peers)), limit=300_000)
+    one_history(world, range(peers))
+    assert {state.rosters for state in world.states} == {(tuple(range(peers)),) * 2}
+    assert [type(record) for record in endings_signed(world, 0)] == [Epoch, Stay]
+    firsts = [record.first for peer in range(peers) for record in endings_signed(world, peer)[-1:]]  # type: ignore[union-attr]
+    assert firsts == [False] + [True] * (peers - 1)
+
+
+@pytest.mark.shows("AGR-26", "AGR-15")
+@pytest.mark.parametrize(("peers", "told"), [(4, (0, 1, 2)), (5, (0, 1, 2, 3)), (5, (1, 2, 3))])
+def test_operators_go_on_without_who_was_lost_while_an_outcome_was_signed(
+    peers: int, told: tuple[int, ...]
+) -> None:
+    """Who signed the outcome is carried along where a quorum signed nothing before."""
+    world, lost = half_signed(peers), peers - 1
+    world.cut = lambda now, one, other: lost in (one, other)
+    for peer in told:
+        world.schedule(peer, peer, Resume((lost,)))
+    world.run(lambda: world.over(range(lost)), limit=300_000)
+    one_history(world, range(lost))
+    assert {state.roster for state in world.states[:lost]} == {tuple(range(lost))}
+
+
+@pytest.mark.refuses("AGR-15", "AGR-26")
+def test_who_signed_something_before_counts_only_where_all_do() -> None:
+    """Among four, three are left, and one of them had signed an outcome: two words are too few."""
+    world = half_signed(4)
+    world.cut = lambda now, one, other: 3 in (one, other)
+    for peer in (0, 1):
+        world.schedule(peer, peer, Resume((3,)))
+    wait(world, 60_000)
+    assert halted(world, range(3))
+    world.schedule(0, 2, Resume((3,)))
+    world.run(lambda: world.over(range(3)))
+    assert {state.roster for state in world.states[:3]} == {(0, 1, 2)}
+
+
+def all_promised(peers: int = 5) -> World:
+    """The last says that it is halted, lets all others sign STAY, and does not sign."""
+    world = outage(peers, tamper={peers - 1: silent(Stay, 0)})
+    wait(world, 20_000)
+    assert halted(world, range(peers - 1))
+    assert all(state.stayed is not None for state in world.states[:-1])
+    return world
+
+
+@pytest.mark.shows("AGR-26")
+@settings(max_examples=4)
+@given(words=st.lists(st.integers(0, 30_000), min_size=4, max_size=4))
+def test_who_lets_others_promise_and_signs_nothing_is_given_up(words: list[int]) -> None:
+    """All whom a STAY lists suffice, whatever they signed before."""
+    world = all_promised()
+    for peer, delay in enumerate(words):
+        world.schedule(delay, peer, Resume((4,)))
+    world.run(lambda: world.over(range(4)), limit=300_000)
+    one_history(world, range(4))
+    assert {state.roster for state in world.states[:4]} == {(0, 1, 2, 3)}
+    assert not any(expelled(world, peer) for peer in range(4))
+
+
+@pytest.mark.shows("AGR-27")
+@pytest.mark.refuses("AGR-15", "AGR-27")
+def test_who_has_signed_stay_enters_by_no_outcome() -> None:
+    for world, epoch in ((lasting_outage(), 1), (all_promised(), 0)):
+        state, effects = happen(world, 3, world.states[3], *records(world, outcome(world, 4), 0, 1, 2))
+        assert state.epoch == epoch
+        assert (state.phase is Phase.HALTED) == (epoch == 0)
+    without = Stay(state.following, state.view, (0, 1, 2, 4), True)
+    state, effects = happen(world, 3, state, *records(world, without, 0, 1, 2))
+    assert state.halted is not None
+    assert state.halted.asked == 0  # but a STAY that leaves it out says that they are gone
+    assert [effect.reason for effect in effects if isinstance(effect, fx.Halted)] == []
+
+
+@pytest.mark.shows("AGR-27", "AGR-17")
+def test_who_has_signed_stay_certifies_no_step() -> None:
+    """Others said that they stand before step 1, and one of them holds its certificate after all."""
+    world = behind()
+    polls = [Received(peer, Poll(0, 1, int(Phase.HALTED))) for peer in (1, 2, 3, 4)]
+    certificate = Received(2, certificate_of_step_1(world))
+    state, _ = happen(world, 0, asking(world, 0), *polls, certificate)
+    assert state.stayed == Stay(1, state.view, (0, 1, 2, 3, 4), True)
+    assert state.following == 1
+    state, _ = happen(world, 0, asking(world, 0), *polls[:3], certificate, polls[3])
+    assert state.following == 2
+    assert state.stayed is None
+
+
+@pytest.mark.refuses("AGR-23")
+def test_nobody_signs_stay_before_the_record_that_a_poll_names_is_here() -> None:
+    """The others' outcome may have enough signatures, and one of them says so before it shows its own."""
+    world = lasting_outage()
+    before = evolve(world.states[3], polls=type(world.states[3].polls)())
+    signed = records(world, outcome(world, 4), 0, 1, 2)
+    at = Poll(0, before.following, int(Phase.HALTED))
+    polls = [Received(peer, at) for peer in range(5) if peer != 3]
+    naming = [evolve(one, frame=evolve(at, record=one.frame.hash)) for one in signed]  # type: ignore[union-attr]
+    state, _ = happen(world, 3, before, *naming, polls[3], *signed[:2])
+    assert (state.stayed, state.epoch) == (None, 0)
+    assert happen(world, 3, state, signed[2])[0].epoch == 1
+    state, _ = happen(world, 3, before, naming[0], *polls[1:])
+    assert state.stayed is None
+    assert happen(world, 3, state, signed[0])[0].stayed is not None
+
+
+@pytest.mark.shows("AGR-23")
+@pytest.mark.refuses("AGR-25")
+def test_nobody_signs_stay_while_who_was_away_can_complete_an_outcome() -> None:
+    """Of six, three signed that peer 5 is out; peer 3 was away, and follows f+1 of them."""
+    world = outage(6)
+    before = evolve(world.states[4], polls=type(world.states[4].polls)())
+    signed = records(world, outcome(world, 5), 0, 1, 2)
+    at = Poll(0, before.following, int(Phase.HALTED))
+    polls = [Received(peer, at) for peer in (0, 1, 2, 5)]
+    away, _ = happen(world, 4, before, *signed, *polls, Received(3, evolve(at, away=True)))
+    assert (away.stayed, away.epoch) == (None, 0)
+    state, _ = happen(world, 4, away, *records(world, outcome(world, 5), 3))
+    assert state.epoch == 1
+    state, _ = happen(world, 4, before, *signed, *polls, Received(3, at))
+    assert state.stayed is not None
+
+
+@pytest.mark.refuses("MSG-5", "AGR-20")
+def test_of_many_stays_of_one_member_few_are_kept() -> None:
+    """Two for one roster are a fault; of others the one with the smallest roster is kept, for each sender."""
+    world = lasting_outage()
+    state = world.states[0]
+    here = Stay(state.following, state.view, (0, 1, 2, 3, 4), True)
+    rosters = [(0, 1, 2, 3, 4), (0, 2, 3, 4), (0, 1, 2, 4), (1, 2, 4), (0, 2, 4), (2, 4), (0, 1, 2, 3, 4), (4,)]
+    for roster in rosters:
+        frame = forge(world.configs[4], 0, evolve(here, roster=roster))
+        for sender in (4, 3):
+            state, _ = handle(world.configs[0], state, Received(sender, frame))
+    assert len(state.stays) == 2
+    assert not state.evidence
+    both = [forge(world.configs[4], 0, evolve(here, roster=(4,), next_step=step)) for step in (0, 7)]
+    state, _ = happen(world, 0, state, *(Received(4, frame) for frame in both))
+    assert set(state.evidence) == {4}
