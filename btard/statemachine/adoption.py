@@ -14,6 +14,7 @@ from btard.statemachine.config import faults, quorum
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.evidence import BANNING, proves, rule_broken
 from btard.statemachine.halting import halt, without_signatures
+from btard.statemachine.leaving import tell_who_is_out
 from btard.statemachine.messages import (
     Chain,
     Envelope,
@@ -96,6 +97,7 @@ def _left_behind(turn: Turn, record: Epoch) -> bool:
         return False
     elif halted.asked < ASKED_FOR_REASON:
         return False
+    tell_who_is_out(turn, record, tuple(_counted(record, _signed(turn)[record])))
     turn.stop(words)
     return True
 
