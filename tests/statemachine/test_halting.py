@@ -102,7 +102,8 @@ def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> No
         told = [(out[0], out[2]) for out in expelled(world, peer)]
         (left,) = [effect for effect in world.of(fx.LeftOut, peer) if isinstance(effect, fx.LeftOut)]
         assert (peer, "remove") in told
-        assert sorted(told) == [(out, "remove") for out in range(8) if out not in left.roster]
+        # Why another is out may not be here; that it is, the records say.
+        assert set(told) <= {(out, "remove") for out in range(8) if out not in left.roster}
         assert {env.message.body.roster for env in left.signed if env.message} == {left.roster}  # type: ignore[union-attr]
 
 
