@@ -22,7 +22,8 @@ List every peer that lost its place in a run: when, whether it was banned or onl
 spec/, and what that rests on. A ban is for good and proved; a removal is what silence costs.
 
 It reads the ledger that a peer keeps in its folder, also while the peer runs. All honest peers' ledgers hold
-the same. btard why explains one entry and checks its evidence again.
+the same; one that was lost or damaged says from where on it is complete. btard why explains one entry and
+checks its evidence again.
 """
 _EPILOG = """\
 examples:
@@ -41,7 +42,11 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_folder(parser)
-    add_switch(parser, "--json", "print JSON, one line for each peer that is out")
+    add_switch(
+        parser,
+        "--json",
+        "print JSON, one line for each peer that is out; before them, one that says what is lacking",
+    )
     parser.set_defaults(run=run)
 
 
@@ -61,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     book = open_book(options.folder)
     rows = [row(book, entry) for entry in book.entries]
     if options.json:
+        if (begins := book.ledger.begins()) is not None:
+            print(json.dumps({"complete_from": {"epoch": begins.epoch, "step": begins.step}}))
         for entry in rows:
             print(json.dumps(entry.plain()))
     else:
@@ -73,8 +80,11 @@ def _print_readable(book: Book, rows: list[Row], folder: Path) -> None:
 
     console = Console(highlight=False, emoji=False, markup=False)
     run, members = f"run {book.genesis.name} ({book.genesis.run_id.hex()[:8]})", book.rosters[-1]
+    if book.lacks is not None:
+        console.print(f"this ledger is NOT complete: {book.lacks}", soft_wrap=True)
     if not rows:
-        console.print(f"{run}: all {len(members)} peers are members, nobody is out")
+        nobody = f"all {len(members)} peers are members, nobody is out"
+        console.print(f"{run}: {nobody if book.lacks is None else 'it is not known here that anybody is out'}")
         return
     console.print(f"{run}: {len({row.peer for row in rows})} of {book.config.peers} peers are out")
     with console.capture() as shown:

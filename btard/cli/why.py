@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
     from btard.ledger.audit import Mark, audit
     from btard.ledger.book import open_book
-    from btard.ledger.file import LedgerError
+    from btard.ledger.errors import LedgerError
     from btard.ledger.recompute import recompute
 
     book = open_book(options.folder)
@@ -69,6 +69,10 @@ def run(options: argparse.Namespace) -> int:
         out = book.names.list(sorted({entry.peer for entry in book.entries}))
         rest = f"those who are out: {out}" if out else "nobody is out"
         name = book.names.of(peer)
+        if book.lacks is not None:
+            raise LedgerError(
+                f"the ledger in {options.folder} does not say whether {name} is out: {book.lacks}"
+            )
         raise LedgerError(f"{name} is neither removed nor banned, as far as {options.folder} goes; {rest}")
     console = Console(highlight=False, emoji=False, markup=False)
     outcomes = []
@@ -78,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
             _print(console, finding)
             outcomes.append(finding.mark)
         console.print()
+    if book.lacks is not None:
+        console.print(f"This ledger is NOT complete: {book.lacks}.", soft_wrap=True)
     failed = Mark.FAILS in outcomes
     console.print("The evidence does NOT hold." if failed else _conclusion(Mark.ATTESTED in outcomes))
     return 1 if failed else 0

@@ -10,7 +10,7 @@ from attrs import frozen
 from btard.errors import BtardError
 from btard.ledger.book import Book
 from btard.ledger.entry import Entry, Judgement, judgement_key
-from btard.ledger.file import LedgerError
+from btard.ledger.errors import LedgerError
 from btard.ledger.follows import NotHereError, does_not_follow
 from btard.ledger.proof import fits, is_report
 from btard.statemachine.compute import ACCUSER, Judged
@@ -65,6 +65,12 @@ def _agreement(book: Book, entry: Entry) -> Finding:
             return Finding(Mark.HOLDS, "it was no member any more: votes alone ban its key (VER-19)")
         return Finding(Mark.FAILS, "a report bans former members only, and this peer was a member")
     decision = book.decisions.get(entry.epoch)
+    if entry.kind == "ban" and entry.epoch not in book.ledger.decisions() and entry.epoch == book.state.epoch:
+        return Finding(
+            Mark.ATTESTED,
+            f"this peer stopped before the record that ends epoch {entry.epoch} came here: that there is one, "
+            "it takes for granted",
+        )
     if decision is None:
         return Finding(
             Mark.FAILS, f"no record that ends epoch {entry.epoch} is signed by a quorum of its members"

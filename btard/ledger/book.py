@@ -10,7 +10,8 @@ from attrs import evolve, frozen
 from btard.genesis import RunFile
 from btard.keys import verify
 from btard.ledger.entry import Entry
-from btard.ledger.file import FILE, Ledger, LedgerError
+from btard.ledger.errors import LedgerError
+from btard.ledger.file import FILE, Ledger
 from btard.node.words import Names
 from btard.runfile import RunFileError, loads
 from btard.statemachine.config import Config
@@ -45,6 +46,17 @@ class Book:
     def names(self) -> Names:
         """The peers' names."""
         return Names([peer.name for peer in self.genesis.peers])
+
+    @property
+    def lacks(self) -> str | None:
+        """What the ledger does not hold, in words; None where it is complete (spec OPS-20)."""
+        begins = self.ledger.begins()
+        if begins is None:
+            return None
+        return (
+            f"it is complete only from step {begins.step} of epoch {begins.epoch} on: what it held before was "
+            "lost, but for what the journal knew of that; ask another peer for its ledger"
+        )
 
     @property
     def rosters(self) -> tuple[tuple[int, ...], ...]:

@@ -63,6 +63,24 @@ class Entry:
 
 
 @frozen
+class Begins:
+    """From where on a ledger is complete, if not from the run's beginning (spec OPS-20)."""
+
+    epoch: int
+    step: int
+
+    def to_bytes(self) -> bytes:
+        """Return its bytes."""
+        return cbor2.dumps([self.epoch, self.step], canonical=True)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Begins:
+        """Return what `to_bytes` wrote. Raises one of UNREADABLE for anything else."""
+        epoch, step = cbor2.loads(data)
+        return cls(int(epoch), int(step))
+
+
+@frozen
 class Judgement:
     """What a judge computed from (spec OPS-12).
 

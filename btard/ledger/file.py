@@ -12,57 +12,50 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, cast
 
-from btard.errors import BtardError
-from btard.hashing import digest, object_digest
-from btard.ledger.entry import UNREADABLE, Entry, Judgement, pack_envelopes, unpack_envelopes
+from btard.ledger import rows
+from btard.ledger.entry import UNREADABLE, Begins, Entry, Judgement, pack_envelopes, unpack_envelopes
+from btard.ledger.errors import DamagedLedgerError, LedgerError, UnusableLedgerError
+from btard.ledger.vectors import Vectors
 from btard.statemachine.messages import Digest, Envelope
 
 FILE: Final = "ledger.sqlite"
-OBJECTS: Final = "ledger-objects"
 FORMAT: Final = b"btard ledger 1"
 _DISK: Final = (sqlite3.Error, OSError)
 
 
-class LedgerError(BtardError):
-    """A ledger that cannot be read or written; the message says why in one line."""
-
-
 class Ledger:
-    """Rows of four kinds: meta, decision (by epoch), entry (by epoch and peer), judgement (by claim)."""
+    """Rows: meta, decision (by epoch), entry and seen (by epoch and peer), judgement (by claim)."""
 
     def __init__(self, folder: Path | None, connection: sqlite3.Connection) -> None:
         self._folder = folder
         self._connection = connection
-        self._memory: dict[Digest, bytes] = {}  # the vectors of a ledger without a folder
+        self._vectors = Vectors(folder)
 
     @classmethod
-    def create(cls, folder: Path | None, run: bytes, genesis: str, base: str) -> Ledger:
+    def create(
+        cls, folder: Path | None, run: bytes, genesis: str, base: str, begins: Begins | None = None
+    ) -> Ledger:
         """Open the ledger of a run in a peer's folder, or in memory; make it where there is none.
 
-        ``genesis`` is the run file's text, ``base`` the folder that it was read from. Raises LedgerError where
-        the folder holds that of another run, or the disk refuses.
+        ``genesis`` is the run file's text, ``base`` the folder that it was read from. ``begins`` is where a
+        peer stands that has taken part already: a ledger that has to be made says that it lacks what came
+        before (spec OPS-20). Raises LedgerError where the folder holds that of another run, one that is
+        damaged, or the disk refuses.
         """
+        missing = folder is None or is_missing(folder)
+        ledger = cls(folder, _connect(":memory:" if folder is None else str(folder / FILE), folder))
         try:
-            path = ":memory:" if folder is None else str(folder / FILE)
-            connection = sqlite3.connect(path, isolation_level=None)
-            ledger = cls(folder, connection)
-            connection.execute("PRAGMA page_size = 512")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS rows (kind BLOB, name BLOB, payload BLOB, checksum BLOB,"
-                " PRIMARY KEY (kind, name)) WITHOUT ROWID"
-            )
-            if not connection.execute("SELECT count(*) FROM rows").fetchone()[0]:
-                ledger._write({(b"meta", name): value for name, value in _meta(run, genesis, base).items()})
-        except _DISK as error:
-            raise LedgerError(f"cannot write the ledger {ledger_path(folder)}: {error}") from error
-        ledger.check()
-        found = ledger.meta(b"run")
-        if found != run:
-            connection.close()
-            raise LedgerError(
-                f"{ledger_path(folder)} is the ledger of another run ({found.hex()[:8]}): choose another --out"
-            )
+            if missing:
+                ledger._begin(_meta(run, genesis, base, begins))
+            ledger.check()
+            ledger._connection.execute("PRAGMA synchronous = FULL")
+            found = ledger.meta(b"run")
+            if found != run:
+                other = f"{ledger_path(folder)} is the ledger of another run ({found.hex()[:8]})"
+                raise LedgerError(f"{other}: choose another --out")
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     @classmethod
@@ -75,13 +68,19 @@ class Ledger:
             raise LedgerError(
                 f"{folder} holds no ledger: there is no {FILE} in it (btard peer --out writes it)"
             )
+        ledger = cls(folder, _connect(f"{path.absolute().as_uri()}?mode=rw", folder))
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
-        except sqlite3.Error as error:
-            raise LedgerError(f"cannot read the ledger {path}: {error}") from error
-        ledger = cls(folder, connection)
-        ledger.check()
+            ledger.check()
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
+
+    def _begin(self, meta: dict[bytes, bytes]) -> None:
+        try:
+            rows.make_table(self._connection, {(b"meta", name): value for name, value in meta.items()})
+        except _DISK as error:
+            raise self._unusable("write", error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -89,10 +88,18 @@ class Ledger:
 
     # -- writing ----------------------------------------------------------------------------------------
 
+    def begin_again(self, begins: Begins) -> None:
+        """Say that the ledger is complete only from here on (spec OPS-20)."""
+        self._put(b"meta", b"begins", begins.to_bytes())
+
     def put_entry(self, entry: Entry) -> None:
         """Keep an entry, unless the one that is there has the proof that goes before (spec OPS-13)."""
         best = entry.better(self.entry(entry.key))
         self._put(b"entry", best.key, best.to_bytes())
+
+    def put_seen(self, seen: Entry) -> None:
+        """Keep the least proof against a member that was seen before any decision (spec OPS-13)."""
+        self._put(b"seen", seen.key, seen.to_bytes())
 
     def put_decision(self, epoch: int, signed: tuple[Envelope, ...]) -> None:
         """Keep the EPOCH records that ended an epoch."""
@@ -104,72 +111,51 @@ class Ledger:
 
     def put_object(self, data: bytes | memoryview) -> Digest:
         """Keep a vector; return its digest. Any thread may do it. Raises LedgerError if the disk refuses."""
-        name = object_digest(data)
-        if self._folder is None:
-            self._memory[name] = bytes(data)
-            return name
-        path = self._folder / OBJECTS / name.hex()
-        draft = path.with_suffix(".partial")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            if not path.exists():
-                with draft.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(path)
-        except OSError as error:
-            raise LedgerError(f"cannot write {path}: {error.strerror or error}") from error
-        return name
+        return self._vectors.put(data)
 
     def _put(self, kind: bytes, name: bytes, payload: bytes) -> None:
         try:
-            self._write({(kind, name): payload})
+            rows.replace(self._connection, {(kind, name): payload})
         except _DISK as error:
-            raise LedgerError(f"cannot write the ledger {ledger_path(self._folder)}: {error}") from error
-
-    def _write(self, rows: dict[tuple[bytes, bytes], bytes]) -> None:
-        with _transaction(self._connection):
-            for (kind, name), payload in rows.items():
-                self._replace(kind, name, payload, checksum(kind, name, payload))
-            seal = _seal(cast(list[bytes], [row[0] for row in self._connection.execute(_CHECKSUMS)]))
-            self._replace(b"seal", b"", b"", seal)
-
-    def _replace(self, *row: bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", row)
+            raise self._unusable("write", error) from error
 
     # -- reading ----------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Look at every row. Raises LedgerError where anything was changed or lost (spec OPS-15)."""
         try:
-            with _transaction(self._connection):
-                rows = self._connection.execute("SELECT kind, name, payload, checksum FROM rows").fetchall()
+            with rows.transaction(self._connection):
+                found = self._connection.execute("SELECT kind, name, payload, checksum FROM rows").fetchall()
         except (sqlite3.Error, ValueError, MemoryError) as error:
             if "locked" in str(error):
-                raise LedgerError(f"{ledger_path(self._folder)} is being written: ask again") from error
+                raise UnusableLedgerError(f"{ledger_path(self._folder)} is being written: ask again") from error
+            if rows.is_refusal(error):
+                raise self._unusable("read", error) from error
             raise self._damaged(str(error)) from error
         sums, seals = [], []
-        for row in rows:
+        for row in found:
             if not all(isinstance(value, bytes) for value in row):
                 raise self._damaged("a row holds no bytes")
-            kind, name, payload, found = row
+            kind, name, payload, check = row
             if kind == b"seal":
-                seals.append(found)
-            elif found != checksum(kind, name, payload):
+                seals.append(check)
+            elif check != rows.checksum(kind, name, payload):
                 raise self._damaged("a row does not have its checksum")
             else:
-                sums.append(found)
-        if seals != [_seal(sums)]:
+                sums.append(check)
+        if seals != [rows.seal(sums)]:
             raise self._damaged("rows are missing")
         if self.meta(b"format") != FORMAT:
             raise LedgerError(f"{ledger_path(self._folder)} was written by another version of btard")
 
-    def _damaged(self, why: str) -> LedgerError:
-        return LedgerError(
+    def _damaged(self, why: str) -> DamagedLedgerError:
+        return DamagedLedgerError(
             f"the ledger {ledger_path(self._folder)} is damaged ({why}): nothing in it can be relied on; "
             "ask another peer for its ledger"
         )
+
+    def _unusable(self, what: str, error: Exception) -> UnusableLedgerError:
+        return UnusableLedgerError(f"cannot {what} the ledger {ledger_path(self._folder)}: {error}")
 
     def meta(self, name: bytes) -> bytes:
         """Return one of: format, run, genesis, base."""
@@ -178,10 +164,21 @@ class Ledger:
             raise self._damaged(f"it does not say its {name.decode()}")
         return data
 
+    def begins(self) -> Begins | None:
+        """Return from where on it is complete; None where that is the run's beginning (spec OPS-20)."""
+        with self._readable():
+            data = self._get(b"meta", b"begins")
+            return None if data is None else Begins.from_bytes(data)
+
     def entries(self) -> list[Entry]:
         """Return all entries in the order of epochs and peers."""
         with self._readable():
             return [Entry.from_bytes(payload) for payload in self._all(b"entry")]
+
+    def seen(self) -> list[Entry]:
+        """Return the least proofs that were seen before any decision; their ``kind`` says nothing."""
+        with self._readable():
+            return [Entry.from_bytes(payload) for payload in self._all(b"seen")]
 
     def entry(self, key: bytes) -> Entry | None:
         """Return the entry at a place, if there is one."""
@@ -192,10 +189,10 @@ class Ledger:
     def decisions(self) -> dict[int, tuple[Envelope, ...]]:
         """Return, for each epoch that has ended, the EPOCH records that ended it."""
         with self._readable():
-            rows = self._connection.execute(
+            found = self._connection.execute(
                 "SELECT name, payload FROM rows WHERE kind = ? ORDER BY name", (b"decision",)
             ).fetchall()
-            return {int.from_bytes(name, "big"): unpack_envelopes(payload) for name, payload in rows}
+            return {int.from_bytes(name, "big"): unpack_envelopes(payload) for name, payload in found}
 
     def judgement(self, key: bytes) -> Judgement | None:
         """Return a judgement, None where this peer has not judged."""
@@ -210,16 +207,7 @@ class Ledger:
 
     def object(self, name: Digest) -> bytes:
         """Return a vector. Raises LedgerError where it is missing or was changed."""
-        if self._folder is None:
-            return self._memory[name]
-        path = self._folder / OBJECTS / name.hex()
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise LedgerError(f"cannot read {path}: {error.strerror or error}") from error
-        if object_digest(data) != name:
-            raise LedgerError(f"{path} is damaged: it does not have the digest that is its name")
-        return data
+        return self._vectors.get(name)
 
     def export(self) -> bytes:
         """Return all entries, in the bytes that are the same at all honest peers (spec OPS-13)."""
@@ -245,34 +233,24 @@ class Ledger:
             raise self._damaged(f"{error!r:.100}") from error
 
 
-_CHECKSUMS: Final = "SELECT checksum FROM rows WHERE kind != x'7365616c' ORDER BY kind, name"
-
-
 def ledger_path(folder: Path | None) -> str:
     """Return what messages call a ledger."""
     return "in memory" if folder is None else str(folder / FILE)
 
 
-def checksum(kind: bytes, name: bytes, payload: bytes) -> bytes:
-    """Return the checksum of a row."""
-    return digest("ledger row", kind, name, payload)
+def is_missing(folder: Path) -> bool:
+    """Whether a folder holds no ledger, or the empty file that a crash leaves where one was being made."""
+    path = folder / FILE
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
 
 
-def _seal(sums: list[bytes]) -> bytes:
-    return digest("ledger seal", *sorted(sums))
-
-
-def _meta(run: bytes, genesis: str, base: str) -> dict[bytes, bytes]:
-    return {b"format": FORMAT, b"run": run, b"genesis": genesis.encode(), b"base": os.fsencode(base)}
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN")
+def _connect(name: str, folder: Path | None) -> sqlite3.Connection:
     try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        return sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None)
+    except sqlite3.Error as error:
+        raise UnusableLedgerError(f"cannot open the ledger {ledger_path(folder)}: {error}") from error
+
+
+def _meta(run: bytes, genesis: str, base: str, begins: Begins | None) -> dict[bytes, bytes]:
+    rows = {b"format": FORMAT, b"run": run, b"genesis": genesis.encode(), b"base": os.fsencode(base)}
+    return rows if begins is None else {**rows, b"begins": begins.to_bytes()}

@@ -1,24 +1,36 @@
 """Keeps one peer's ledger while it runs (spec OPS-11 to OPS-13).
 
-It sees what the state machine does and what others show, and decides nothing about the run.
+It sees what the state machine does and what others show, and decides nothing about the run. What it has to
+know after a crash it finds in the ledger, and in the state that the journal gives back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from attrs import define, evolve, field
 
-from btard.ledger.entry import Entry, Judgement, target_step
-from btard.ledger.file import Ledger, LedgerError
+from btard.ledger.entry import Begins, Entry, Judgement, target_step
+from btard.ledger.errors import LedgerError
+from btard.ledger.file import Ledger
 from btard.ledger.proof import canonical, fits, is_report, order, shown, signed_in
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import GradientCheck, Judge
 from btard.statemachine.config import Config, quorum
 from btard.statemachine.evidence import proves
-from btard.statemachine.messages import Chain, Digest, Envelope, Evidence, Frame, GuiltyClass, phase_slot
+from btard.statemachine.messages import (
+    Certificate,
+    Chain,
+    CommitClass,
+    Digest,
+    Envelope,
+    Evidence,
+    Frame,
+    GuiltyClass,
+    phase_slot,
+)
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
 
@@ -47,6 +59,38 @@ class Recorder:
     _tried: Counter[tuple[int, Place]] = field(factory=Counter)
     _certified: dict[int, tuple[Envelope, ...]] = field(factory=dict)  # messages of the last training steps
 
+    def __attrs_post_init__(self) -> None:
+        self._out = {(entry.epoch, entry.peer): entry for entry in self.ledger.entries()}
+        self._seen = {(seen.epoch, seen.peer): seen.proof for seen in self.ledger.seen() if seen.proof}
+
+    # -- coming back -------------------------------------------------------------------------------------
+
+    def restore(self, state: State) -> None:
+        """Take up what an earlier process knew, and show the others what it may not have come to show.
+
+        What the journal knows of former epochs and the ledger does not is entered again (spec OPS-20).
+        """
+        known = self.ledger.decisions()
+        lacking = [epoch for epoch in range(state.epoch) if epoch not in known]
+        for epoch in lacking:
+            passage = state.passages[epoch]
+            for chain in passage.guilty:
+                if isinstance(chain.object, Evidence):
+                    self._seen.setdefault((epoch, chain.object.subject), _canonical(state, chain.object))
+            self._decided(state, epoch, state.rosters[epoch + 1], passage.records)
+        if lacking and self.ledger.begins() is None:
+            self.warn(f"the ledger lacks what ended epochs {lacking}: what the journal knows is entered again")
+            self._write(lambda: self.ledger.begin_again(Begins(state.epoch, state.at.number)))
+        for epoch, step, certificate in _certificates(state):
+            self._remember(state, epoch, step, certificate)
+        for entry in self._out.values():
+            self._show(state, entry)
+
+    def proofs(self, state: State) -> list[Chain]:
+        """Return what a peer that comes back is shown: all proofs that may still change (spec OPS-13)."""
+        recent = [entry for entry in self._out.values() if entry.epoch >= state.epoch - 1]
+        return [shown(entry.epoch, entry.kind, entry.proof) for entry in recent if entry.proof]
+
     # -- who is out --------------------------------------------------------------------------------------
 
     def _sent(self, state: State, frame: Frame) -> None:
@@ -72,9 +116,14 @@ class Recorder:
             case fx.Expelled():
                 self._expelled(state, effect)
             case fx.RosterChanged():
-                self._roster_changed(state, effect)
+                self._decided(state, effect.epoch - 1, effect.roster, effect.signed)
+                self._forget(effect.epoch)
+            case fx.LeftOut():
+                self._decided(state, effect.epoch, effect.roster, effect.signed)
             case fx.Certified():
-                self._remember(state, effect.step)
+                for epoch, step, certificate in _certificates(state):
+                    if step == effect.step:
+                        self._remember(state, epoch, step, certificate)
 
     def _expelled(self, state: State, effect: fx.Expelled) -> None:
         """Enter who is out, with the least proof that was seen, and show it to all if they may not have it."""
@@ -84,18 +133,17 @@ class Recorder:
             proofs.append(seen)
         self._enter(state, Entry(effect.epoch, effect.peer, effect.kind, min(proofs, key=order)))
 
-    def _roster_changed(self, state: State, effect: fx.RosterChanged) -> None:
-        """Keep the signed records of the epoch that ended, and enter whoever left without a proof seen here."""
-        self._write(lambda: self.ledger.put_decision(effect.epoch - 1, effect.signed))
-        bodies = [env.message.body for env in effect.signed if env.message]
+    def _decided(self, state: State, epoch: int, roster: tuple[int, ...], signed: tuple[Envelope, ...]) -> None:
+        """Keep the signed records that ended an epoch, and enter whoever left without an effect of its own."""
+        self._write(lambda: self.ledger.put_decision(epoch, signed))
+        bodies = [env.message.body for env in signed if env.message]
         bans = {peer for body in bodies for peer in getattr(body, "bans", ())}
-        for peer in set(state.rosters[effect.epoch - 1]) - set(effect.roster):
-            place = (effect.epoch - 1, peer)
+        for peer in sorted(set(state.rosters[epoch]) - set(roster)):
+            place = (epoch, peer)
             if place not in self._out:
                 kind = "ban" if peer in bans else "remove"
                 proof = self._seen.get(place)
                 self._enter(state, Entry(*place, kind, proof if proof and fits(proof, kind) else None))
-        self._forget(effect.epoch)
 
     def _forget(self, epoch: int) -> None:
         """Keep what this epoch and the last may still need (spec OPS-13)."""
@@ -129,13 +177,21 @@ class Recorder:
             self._enter(state, Entry(*place, "ban", evidence))
         else:
             self._seen[place] = evidence
+            self._write(lambda: self.ledger.put_seen(Entry(*place, "seen", evidence)))
 
     def _enter(self, state: State, entry: Entry) -> None:
         place = (entry.epoch, entry.peer)
         entry = entry.better(self._out.get(place))
         self._out[place] = entry
         self._write(lambda: self.ledger.put_entry(entry))
-        if entry.proof is None or (place in self._told and self._told[place] <= order(entry.proof)):
+        self._show(state, entry)
+
+    def _show(self, state: State, entry: Entry) -> None:
+        """Show a proof to the others, as long as their ledgers take another (spec OPS-13)."""
+        place = (entry.epoch, entry.peer)
+        if entry.proof is None or entry.epoch < state.epoch - 1:
+            return
+        if place in self._told and self._told[place] <= order(entry.proof):
             return
         self._passed[place] += 1
         if self._passed[place] <= MAX_PASSED:
@@ -145,14 +201,13 @@ class Recorder:
 
     # -- what judges compute from ------------------------------------------------------------------------
 
-    def _remember(self, state: State, step: int) -> None:
+    def _remember(self, state: State, epoch: int, step: int, certificate: Certificate) -> None:
         """Remember the messages of a certified step: what is judged in the next ones rests on them."""
         if step > self.config.parameters.steps:
             return  # closing steps look at the last training step
-        phases = _messages(state, state.epoch, step, STEP_PHASES)
+        phases = _messages(state, epoch, step, STEP_PHASES)
         held = {env.author for env in phases if env.message and env.message.body.kind == "accuse"}
-        if state.certificate is not None and state.certificate[0].step == step:
-            phases += tuple(env for env in state.certificate[1].envelopes if env.author not in held)
+        phases += tuple(env for env in certificate.envelopes if env.author not in held)
         self._certified[step] = phases
         for old in [old for old in self._certified if old < step - 1]:
             del self._certified[old]
@@ -188,6 +243,17 @@ def _canonical(state: State, evidence: Evidence) -> Evidence:
     epoch = signed_in(evidence)
     known = epoch is not None and epoch < len(state.rosters)
     return canonical(evidence, quorum(len(state.rosters[epoch if known and epoch else 0])))
+
+
+def _certificates(state: State) -> Iterator[tuple[int, int, Certificate]]:
+    """Yield epoch, step and certificate of the last certified steps, in the order of steps."""
+    passage = state.passages[state.epoch - 1] if state.epoch else None
+    chain = passage.certificate if passage else None
+    if chain and isinstance(chain.klass, CommitClass) and isinstance(chain.object, Certificate):
+        yield state.epoch - 1, chain.klass.step, chain.object
+    for held in (state.before.certificate if state.before else None, state.certificate):
+        if held is not None:
+            yield state.epoch, held[0].step, held[1]
 
 
 def _messages(state: State, epoch: int, step: int, phases: tuple[Phase, ...]) -> tuple[Envelope, ...]:

@@ -20,7 +20,7 @@ from btard.ledger.recorder import Recorder
 from btard.node.computing import Compute, Computing, Figures
 from btard.node.gathering import HELLO_INTERVAL, Gathering, Report
 from btard.node.hello import Hello, decode_hello
-from btard.node.journal import Journal
+from btard.node.journal import Journal, JournalError
 from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
 from btard.node.model_files import ModelFiles
@@ -73,7 +73,8 @@ class Peer:
     _telling: Telling = field(init=False)
     _events: deque[Event] = field(factory=deque)
     _shown: deque[tuple[tuple[int, ...], Frame]] = field(factory=deque)  # proofs for others' ledgers
-    _answered: dict[int, float] = field(factory=dict)  # when a member's hello was answered last
+    _answered: dict[int, tuple[bytes, float]] = field(factory=dict)  # whose hello was answered last, and when
+    _returning: set[int] = field(factory=set)  # whose process is another one, and has only said hello so far
 
     def __attrs_post_init__(self) -> None:
         self.state = initial(self.config)
@@ -94,6 +95,7 @@ class Peer:
             remembered = remember(self.config, self.journal)
             self.state, self.outstanding = remembered.state, remembered.outstanding
             self.recovery = Recovery(self)
+            self._recorder.restore(self.state)
             self.failure = remembered.reason
             self.released = self.state.phase is Phase.DONE and "finished" in self.state.at.asked
 
@@ -135,25 +137,29 @@ class Peer:
     def _greeted(self, sender: int, hello: Hello) -> None:
         if self.started and (reason := self.gathering.unwelcome(sender, hello)):
             self._telling.complain("again", sender, reason)
-        elif hello.to != self.hello.start:
+        elif hello.to != self.hello.start or hello.start != self._answered.get(sender, (b"", 0.0))[0]:
+            # Also one that knows this process already, by an answer that was meant for a process before it.
             self._answer(sender, hello)
         if not self.started and self.gathering.greeted(sender, hello):
             self._start()
 
     def _answer(self, sender: int, hello: Hello) -> None:
         """Say hello to a process that does not know this one, after all that its key signed (spec OPS-4)."""
-        now, last = self.host.now(), self._answered.get(sender)
-        if last is not None and now < last + HELLO_INTERVAL / 2:
+        now = self.host.now()
+        if sender in self._answered and now < self._answered[sender][1] + HELLO_INTERVAL / 2:
             return
-        self._answered[sender] = now
+        self._answered[sender] = hello.start, now
         for slot in sorted(self.state.slots, key=repr):
             if self.state.slots[slot].author == sender:
                 self.host.send(sender, encode_frame(self.state.slots[slot]))
         for origin, frame in self.gathering.early:
             if origin == sender:
                 self.host.send(sender, frame)
+        if self.started:
+            for proof in self._recorder.proofs(self.state):
+                self._send(fx.Send((sender,), proof))
         if self.gathering.answer(sender, hello) and self.started:
-            self.report("came_back", peer=sender)
+            self._returning.add(sender)
 
     def _start(self) -> None:
         self.started = True
@@ -195,6 +201,9 @@ class Peer:
         elif not self.started:
             self.gathering.keep(peer, frame)
         else:
+            if peer in self._returning:  # a hello alone may come from a process that then does not go on
+                self._returning.discard(peer)
+                self.report("came_back", peer=peer)
             if isinstance(decoded, Chain):
                 self._recorder.received(self.state, peer, decoded)
             self.feed(Received(peer, decoded))
@@ -303,7 +312,7 @@ class Peer:
             for effect in effects:
                 self.perform(effect)
             self._events.popleft()
-            while self._shown:
+            while self._shown and self.failure is None:
                 self._send(fx.Send(*self._shown.popleft()))
 
     def _note(self, event: Event, state: State, effects: tuple[fx.Effect, ...]) -> None:
@@ -366,6 +375,7 @@ class Peer:
             case fx.Released():
                 self.released = True
             case fx.Stopped():
+                self._keep_reason()
                 self.fail(effect.reason)
             case _:
                 self._telling.tell(self.state, effect)
@@ -396,6 +406,14 @@ class Peer:
         data = encode_frame(frame)
         for peer in to:
             self.host.send(peer, data)
+
+    def _keep_reason(self) -> None:
+        """Let another start find in the journal what stops this peer; a full disk hides it not (spec OPS-8)."""
+        try:
+            if self.journal is not None:
+                self.journal.flush()
+        except JournalError as error:
+            self.report("error", reason=f"the next start will not know why this peer stops: {error}")
 
     def fail(self, reason: str) -> None:
         """Stop for good; the reason says what to do, in a line."""

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
 from btard.ledger.file import Ledger
 from btard.node import resuming
+from btard.node.bookkeeping import keep_ledger
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.interrupted import Interrupted
@@ -94,9 +96,8 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
             journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
         )
         closing.callback(journal.close)
-        ledger = Ledger.create(
-            options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())
-        )
+        base = str(options.run_path.parent.absolute())
+        ledger = keep_ledger(options.out, genesis.run_id, dump(genesis), base, journal, partial(_warn, log))
         closing.callback(ledger.close)
         models = ModelFiles(options.out, genesis.run_id)
         closing.callback(models.close)
@@ -105,6 +106,9 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         if peer.released:
             _say_finished(peer, task, genesis, options, log)
             return
+        if peer.failure is not None:
+            log("stopped", reason=peer.failure)  # it has no part in the run any more (spec OPS-8)
+            raise StoppedError(names.put(peer.failure))
         own = genesis.peers[me]
         log(
             "listening",
@@ -133,6 +137,10 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
+
+
+def _warn(log: EventLog, reason: str) -> None:
+    log("error", reason=reason)
 
 
 def _save(task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:

@@ -12,6 +12,7 @@ from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.ending import Ending, bound, ending_of, endings, enough, signers
 from btard.statemachine.evidence import BANNING, proves, rule_broken
 from btard.statemachine.halting import halt, without_signatures
+from btard.statemachine.leaving import tell_who_is_out
 from btard.statemachine.messages import Chain, Envelope, Evidence, GuiltyClass
 from btard.statemachine.phases import begin_step
 from btard.statemachine.ratify import too_few
@@ -39,12 +40,12 @@ def enter_epoch(turn: Turn) -> bool:
         return False
     own = [ending_of(record) for record in (state.stayed, state.outcome) if record is not None]
     ending = next((ending for ending in own if ending in decided), decided[0])
+    signed = tuple(signers(ending, here[ending]).values())
     if turn.me not in ending.roster:
         # After the last step the others may well go on: this peer has what it came for.
-        return "finished" not in turn.at.asked and _left_behind(turn, ending)
+        return "finished" not in turn.at.asked and _left_behind(turn, ending, signed)
     if not catch_up(turn, ending):
         return turn.state.phase is Phase.STOPPED
-    signed = tuple(signers(ending, here[ending]).values())
     for envelope in signed:
         if envelope.author != turn.me:
             turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
@@ -52,7 +53,7 @@ def enter_epoch(turn: Turn) -> bool:
     return True
 
 
-def _left_behind(turn: Turn, ending: Ending) -> bool:
+def _left_behind(turn: Turn, ending: Ending, signed: tuple[Envelope, ...]) -> bool:
     """Say that the others go on without this peer, and why, once they have had the time to tell."""
     evidence, halted = turn.state.evidence.get(turn.me), turn.state.halted
     words = f"the others went on from step {ending.next_step} without this peer"
@@ -65,6 +66,7 @@ def _left_behind(turn: Turn, ending: Ending) -> bool:
         return False
     elif halted.asked < ASKED_FOR_REASON:
         return False
+    tell_who_is_out(turn, ending, signed)
     turn.stop(words)
     return True
 

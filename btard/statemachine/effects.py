@@ -157,6 +157,15 @@ class RosterChanged:
 
 
 @frozen
+class LeftOut:
+    """``epoch`` ended without this peer: ``roster`` goes on, say the EPOCH records ``signed`` (spec OPS-11)."""
+
+    epoch: int
+    roster: tuple[int, ...]
+    signed: tuple[Envelope, ...]
+
+
+@frozen
 class Finished:
     """The last step is applied; ``digest`` is the model's."""
 
@@ -198,6 +207,7 @@ Effect = (
     | Accused
     | Expelled
     | RosterChanged
+    | LeftOut
     | Finished
     | Released
     | Halted

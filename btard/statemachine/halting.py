@@ -150,15 +150,17 @@ def tell_passages(turn: Turn, receiver: int, epoch: int) -> None:
 
 
 def _in_order(passage: Passage, out: int | None) -> Iterator[Frame]:
-    """What is against the receiver first, since it listens to nothing more after the records."""
-    yield from (chain for chain in passage.guilty if _is_against(chain, out))
+    """To who is out all evidence first, that against it before all: after the records it listens no more."""
+    if out is not None:
+        yield from sorted(passage.guilty, key=lambda chain: not _is_against(chain, out))
     if passage.certificate is not None:
         yield passage.certificate
     yield from passage.records
-    yield from (chain for chain in passage.guilty if not _is_against(chain, out))
+    if out is None:
+        yield from passage.guilty
 
 
-def _is_against(chain: Chain, peer: int | None) -> bool:
+def _is_against(chain: Chain, peer: int) -> bool:
     return isinstance(chain.klass, GuiltyClass) and chain.klass.peer == peer
 
 

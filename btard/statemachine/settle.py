@@ -73,6 +73,7 @@ def _note_against_me(turn: Turn, evidence: Evidence) -> None:
     """Stop for a proof; where the others only missed this peer, it may yet be one of them (spec AGR-18)."""
     rule, what = rule_broken(evidence)
     if evidence.kind in BANNING:
+        tell_expelled(turn, turn.me, "ban", evidence)  # what the others decide does not come here any more
         turn.stop(
             f"the others can prove a fault of this peer ({rule}: {what}); if it runs unmodified, check "
             "its memory, disk and torch build, and whether a second process uses its key"

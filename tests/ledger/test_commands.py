@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from btard.cli.main import main
-from btard.ledger.entry import Entry, Judgement
+from btard.ledger.entry import Begins, Entry, Judgement
 from btard.ledger.file import Ledger
 from btard.statemachine.compute import PartCheck
 from tests.ledger.runs import played
@@ -172,3 +172,56 @@ def test_a_vector_that_is_missing(copy: Path, opened: Ledger, capsys: pytest.Cap
 def test_judgements_come_back_as_they_were(opened: Ledger) -> None:
     (judgement,) = opened.judgements()
     assert Judgement.from_bytes(judgement.to_bytes()) == judgement
+
+
+# -- a ledger that was lost -----------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("OPS-20")
+@pytest.mark.refuses("OPS-20")
+def test_a_ledger_that_was_lost_does_not_say_that_nobody_is_out(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Ledger.open(run / "p0")
+    genesis = before.meta(b"genesis").decode()
+    Ledger.create(tmp_path, before.meta(b"run"), genesis, "", Begins(2, 7)).close()
+    before.close()
+    assert main(["ledger", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "this ledger is NOT complete: it is complete only from step 7 of epoch 2 on" in printed
+    assert "nobody is out" not in printed
+    assert "all 8 peers are members" not in printed
+    assert main(["ledger", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"complete_from": {"epoch": 2, "step": 7}}
+    assert main(["why", "p1", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "does not say whether p1 is out: it is complete only from step 7 of epoch 2 on" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.shows("OPS-20")
+def test_what_a_ledger_holds_in_spite_of_that_is_explained(
+    opened: Ledger, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened.begin_again(Begins(2, 7))
+    assert main(["ledger", str(copy)]) == 0
+    printed = capsys.readouterr().out
+    assert "this ledger is NOT complete" in printed
+    assert "3 of 8 peers are out" in printed
+    assert main(["why", "p6", str(copy)]) == 0
+    assert "This ledger is NOT complete" in capsys.readouterr().out
+
+
+@pytest.mark.shows("OPS-11", "OPS-14")
+def test_who_stopped_on_a_proof_against_itself_can_have_it_explained(
+    opened: Ledger, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The record that bans it does not come there; the proof speaks for itself."""
+    (folder := tmp_path / "p2").mkdir()
+    ledger = Ledger.create(folder, opened.meta(b"run"), opened.meta(b"genesis").decode(), "")
+    ledger.put_entry(entry_of(opened, 2))
+    ledger.close()
+    assert main(["why", "p2", str(folder)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "attested this peer stopped before the record that ends epoch 0 came here" in printed
+    assert "holds the evidence proves it: both signatures hold" in printed

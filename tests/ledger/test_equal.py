@@ -10,16 +10,29 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from btard.ledger.entry import Begins, Entry
 from btard.ledger.file import Ledger
 from btard.ledger.proof import canonical, order, shown
 from btard.ledger.recorder import MAX_PASSED, MAX_TRIED, Recorder
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
+from btard.statemachine.events import Event
 from btard.statemachine.handle import initial
-from btard.statemachine.messages import Chain, Evidence, EvidenceKind, Frame, GuiltyClass, Late, Reduce, Reveal
-from btard.statemachine.state import State
+from btard.statemachine.messages import (
+    Chain,
+    Epoch,
+    Evidence,
+    EvidenceKind,
+    Frame,
+    GuiltyClass,
+    Late,
+    Reduce,
+    Reveal,
+)
+from btard.statemachine.state import Passage, State
+from btard.statemachine.table import Phase
 from fuzz.byzantine import forge
-from fuzz.world import configs
+from fuzz.world import World, configs
 
 CONFIGS = configs(4)
 CHEAT, HONEST = 3, (0, 1, 2)
@@ -34,6 +47,7 @@ class Group:
     def __init__(self) -> None:
         self.queue: deque[tuple[int, int, Frame]] = deque()
         self.frames = 0
+        self.told: list[str] = []
         self.ledgers = [Ledger.create(None, CONFIGS[0].run, "", "") for _ in HONEST]
         self.recorders = [self._recorder(CONFIGS[peer], self.ledgers[peer]) for peer in HONEST]
 
@@ -43,6 +57,13 @@ class Group:
             self.queue.extend((config.me, peer, frame) for peer in to)
 
         return Recorder(config, ledger, send, pytest.fail)
+
+    def restart(self, peer: int, state: State = STATE) -> None:
+        """What a crash leaves of a peer's recorder is its ledger; frames that were on their way are lost."""
+        self.queue = deque(frame for frame in self.queue if peer not in frame[:2])
+        self.recorders[peer] = self._recorder(CONFIGS[peer], self.ledgers[peer])
+        self.recorders[peer].warn = self.told.append
+        self.recorders[peer].restore(state)
 
     def settle(self, state: State = STATE) -> None:
         while self.queue:
@@ -92,6 +113,109 @@ def test_what_came_before_the_decision_counts() -> None:
     proof = group.ledgers[0].entries()[0].proof
     group.close()
     assert proof == canonical(least, 3)
+
+
+ORDERED = sorted(PROOFS, key=lambda proof: order(canonical(proof, 3)))
+DECIDED = evolve(STATE, passages=STATE.passages.insert(0, Passage((), None, ())))
+
+
+@pytest.mark.shows("OPS-13")
+def test_a_proof_that_goes_round_after_a_restart_is_in_all_ledgers() -> None:
+    group = Group()
+    for peer in HONEST:
+        group.expel(peer, ORDERED[-1])
+    group.settle()
+    group.restart(0, DECIDED)
+    group.recorders[1].received(STATE, 2, shown(0, "ban", ORDERED[0]))
+    group.settle()
+    assert len(set(group.close())) == 1
+
+
+@pytest.mark.shows("OPS-13")
+def test_a_proof_seen_before_a_restart_and_the_decision_counts() -> None:
+    before = evolve(STATE, epoch=0, rosters=STATE.rosters[:1])
+    group = Group()
+    chain = Chain(0, GuiltyClass("ban", CHEAT), ORDERED[0], ((1, bytes(64)),))
+    group.recorders[0].received(before, 1, chain)
+    group.restart(0, before)
+    group.expel(0, ORDERED[-1])
+    proof = group.ledgers[0].entries()[0].proof
+    group.close()
+    assert proof == canonical(ORDERED[0], 3)
+
+
+@pytest.mark.shows("OPS-13")
+def test_a_proof_that_a_crash_kept_from_the_others_is_shown_after_it() -> None:
+    group = Group()
+    for peer in HONEST:
+        group.expel(peer, ORDERED[-1])
+    group.settle()
+    group.recorders[0].received(STATE, 1, shown(0, "ban", ORDERED[0]))
+    group.restart(0, DECIDED)
+    group.settle()
+    assert len(set(group.close())) == 1
+
+
+@pytest.mark.shows("OPS-13")
+def test_who_comes_back_is_shown_what_went_round_meanwhile() -> None:
+    group = Group()
+    for peer in HONEST:
+        group.expel(peer, ORDERED[-1])
+    group.settle()
+    group.recorders[1].received(STATE, 2, shown(0, "ban", ORDERED[0]))
+    group.restart(0, DECIDED)
+    group.settle()
+    for proof in group.recorders[1].proofs(STATE):
+        group.recorders[0].received(STATE, 1, proof)
+    group.settle()
+    assert len(set(group.close())) == 1
+
+
+@pytest.mark.shows("OPS-20")
+def test_what_a_lost_ledger_held_of_the_journal_is_entered_again() -> None:
+    """The records and proofs of former epochs are in the journal's state; the ledger says what it lacks."""
+    record = Epoch(2, bytes(32), (CHEAT,), HONEST)
+    signed = tuple(forge(CONFIGS[peer], 0, record) for peer in HONEST)
+    guilty = Chain(0, GuiltyClass("ban", CHEAT), PROOFS[0], ())
+    state = evolve(STATE, passages=STATE.passages.insert(0, Passage(signed, None, (guilty,))))
+    group = Group()
+    group.restart(0, state)
+    ledger = group.ledgers[0]
+    assert ledger.entries() == [Entry(0, CHEAT, "ban", canonical(PROOFS[0], 3))]
+    assert ledger.decisions() == {0: signed}
+    assert ledger.begins() == Begins(1, 0)
+    assert group.told == ["the ledger lacks what ended epochs [0]: what the journal knows is entered again"]
+    group.restart(0, evolve(state, at=evolve(state.at, number=7)))
+    assert ledger.begins() == Begins(1, 0)
+    assert len(group.told) == 1
+    group.close()
+
+
+class Recorded(World):
+    """A world whose peer 0 has a recorder."""
+
+    recorder: Recorder
+
+    def note(self, peer: int, event: Event, effects: tuple[fx.Effect, ...]) -> None:
+        super().note(peer, event, effects)
+        for effect in effects if peer == 0 else ():
+            self.recorder.follow(self.states[0], effect)
+
+
+@pytest.mark.shows("OPS-12")
+def test_messages_that_judges_need_are_remembered_after_a_restart() -> None:
+    """Those of the last step and the openings of the one before it are in the state that the journal gives."""
+    ledger = Ledger.create(None, CONFIGS[0].run, "", "")
+    before, after = (Recorder(CONFIGS[0], ledger, lambda *_: None, pytest.fail) for _ in range(2))
+    world = Recorded(CONFIGS, seed=1)
+    world.recorder = before
+    world.run(lambda: (world.states[0].at.number, world.states[0].phase) == (3, Phase.VALIDATE))
+    after.restore(world.states[0])
+    ledger.close()
+    assert before._certified.keys() == after._certified.keys() == {1, 2}
+    assert set(before._certified[2]) == set(after._certified[2])
+    assert set(before._openings(1)) == set(after._openings(1))
+    assert len(before._openings(1)) == len(CONFIGS)
 
 
 @pytest.mark.refuses("OPS-13")

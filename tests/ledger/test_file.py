@@ -10,7 +10,9 @@ import pytest
 
 from btard.cli.main import main
 from btard.ledger.entry import Entry
-from btard.ledger.file import FILE, OBJECTS, Ledger, LedgerError
+from btard.ledger.errors import LedgerError
+from btard.ledger.file import FILE, Ledger
+from btard.ledger.vectors import OBJECTS
 from tests.ledger.test_equal import CHEAT, PROOFS, SIGNED
 
 RUN = bytes(32)

@@ -11,6 +11,7 @@ from attrs import define, field
 from btard.hashing import digest, object_digest
 from btard.keys import verify
 from btard.ledger.file import Ledger
+from btard.node.bookkeeping import keep_ledger
 from btard.node.hello import Hello
 from btard.node.journal import Journal, journal_path
 from btard.node.model_files import ModelFiles
@@ -53,7 +54,7 @@ class Mortal(Peer):
 
 @define(eq=False)
 class Returns:
-    """Peers of one run; those that are started with `folder` keep a journal there.
+    """Peers of one run; all have their ledgers in `folder`, and those that are `kept` their journals.
 
     `signed` is what anybody was sent under a peer's own signature: two messages for one slot fail at once.
     """
@@ -85,19 +86,21 @@ class Returns:
         run = parameters(self.peers, self.steps)
         config = Config(RUN, me, tuple(p.sign_public for p in pairs), run, self.timing, pairs[me].sign, verify)
         draws = random.Random(f"{self.seed} {self._processes}")
+        home, log = self.folder / f"p{me}", Log()
+        home.mkdir(exist_ok=True)
         journal = models = None
         if me in self.kept:
-            home = self.folder / f"p{me}"
-            home.mkdir(exist_ok=True)
             journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public)
             models = ModelFiles(home, RUN)
-        log = Log()
+            ledger = keep_ledger(home, RUN, "", "", journal, lambda reason: log("error", reason=reason))
+        else:
+            ledger = Ledger.create(home, RUN, "", "")
         peer = Mortal(
             config=config,
             host=None,  # type: ignore[arg-type] # it follows
             backend=Abstract(run.dimension, draws),
             journal=journal,
-            ledger=Ledger.create(None, RUN, "", ""),
+            ledger=ledger,
             models=models,
             hello=Hello("1", RUN, object_digest(MODEL), b"", b"", {}, draws.randbytes(8)),
             differences=lambda _: "",
@@ -118,6 +121,7 @@ class Returns:
             peer.models.close()
         if peer.journal is not None:
             peer.journal.close()
+        peer.ledger.close()
 
     def close(self) -> None:
         for me in list(self.nodes):
@@ -156,10 +160,12 @@ class Returns:
         assert all(peer.state.epoch == 0 for peer in self.nodes.values())
 
     def check_one_history(self, *out: int) -> None:
-        """All but those who are out have finished with one model, and agree on who was a member when."""
+        """All but those who are out have finished with one model, and agree on who was out when, and why."""
         peers = {me: peer for me, peer in self.nodes.items() if me not in out}
         assert {me: peer.failure for me, peer in peers.items()} == dict.fromkeys(peers)
         assert all(peer.state.phase is Phase.DONE for peer in peers.values())
         assert len({peer.state.model_digest for peer in peers.values()}) == 1
         (rosters,) = {peer.state.rosters for peer in peers.values()}
         assert rosters[-1] == tuple(me for me in range(self.peers) if me not in out)
+        ledgers = {me: peer.ledger.entries() for me, peer in peers.items()}
+        assert len({peer.ledger.export() for peer in peers.values()}) == 1, ledgers

@@ -12,7 +12,10 @@ import pytest
 from attrs import evolve
 
 from btard.cli.main import main
+from btard.ledger.book import Book, open_book
 from btard.node.status_file import read_status
+from btard.node.words import Names
+from btard.statemachine.messages import Epoch
 from btard_transports.ports import free_endpoints
 from tests.node.folder import digits_run, write
 from tests.node.processes import Processes
@@ -57,8 +60,36 @@ def outs(processes: Processes, peer: int) -> list[tuple[int, str, str]]:
     return sorted((entry["peer"], entry["rule"], entry["kind"]) for entry in processes.of(peer, "expelled"))
 
 
-@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20")
-def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> None:
+def decisions(book: Book) -> dict[int, Epoch]:
+    """The records that ended epochs."""
+    return {epoch: decision.record for epoch, decision in book.decisions.items()}
+
+
+def check_ledgers(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever is out has the same ledger as the others, as far as it was there, and explains itself."""
+    books = {peer: open_book(processes.out(peer)) for peer in PEERS}
+    exports = [books[peer].ledger.export() for peer in MANY]
+    assert len(set(exports)) == 1
+    ended = decisions(books[0])
+    for peer in FEW:
+        seen = decisions(books[peer])
+        assert seen == {epoch: record for epoch, record in ended.items() if epoch in seen}
+        assert list(seen) == list(range(len(seen)))
+        assert peer not in seen[max(seen)].roster
+        entries = [(entry.epoch, entry.peer, entry.kind) for entry in books[peer].entries]
+        others = [(entry.epoch, entry.peer, entry.kind) for entry in books[0].entries]
+        assert entries == [entry for entry in others if entry[0] in seen]
+        assert all(entry.proof is not None for entry in books[peer].entries if entry.peer == peer)
+        assert main(["why", f"p{peer}", str(processes.out(peer))]) == 0
+        assert "removed" in capsys.readouterr().out
+    for book in books.values():
+        book.ledger.close()
+
+
+@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20", "OPS-8", "OPS-11")
+def test_the_many_go_on_and_the_few_learn_that_they_are_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with cut(tmp_path, 3, 5000, MANY, FEW) as (processes, relay):
         where = {peer: certified(processes, peer) for peer in PEERS}
         after(
@@ -87,6 +118,11 @@ def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> N
             assert not processes.of(peer, "halted")
         for peer in PEERS:
             assert not processes.of(peer, "drifted")
+        check_ledgers(processes, capsys)
+    (stopped,) = processes.of(FEW[0], "stopped")
+    assert main(["peer", *processes.options(FEW[0], tmp_path / "run.toml"), "--json"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == f"btard: {Names([f'p{peer}' for peer in PEERS]).put(stopped['reason'])}"
 
 
 @pytest.mark.shows("AGR-19", "AGR-23", "AGR-24")

@@ -86,7 +86,7 @@ def test_two_halves_wait_for_each_other(seed: int, start: int) -> None:
     assert not world.of(fx.Expelled)
 
 
-@pytest.mark.shows("AGR-15", "AGR-20")
+@pytest.mark.shows("AGR-15", "AGR-20", "OPS-11")
 @settings(max_examples=3)
 @given(seed=st.integers(0, 2**32), start=st.integers(0, 2000))
 def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> None:
@@ -99,6 +99,12 @@ def test_a_majority_goes_on_and_the_others_are_told(seed: int, start: int) -> No
         assert len(reasons(world, peer)) == 1
         assert "without this peer: it is removed, not banned" in reasons(world, peer)[0]
         assert "STP-3" in reasons(world, peer)[0]
+        told = [(out[0], out[2]) for out in expelled(world, peer)]
+        (left,) = [effect for effect in world.of(fx.LeftOut, peer) if isinstance(effect, fx.LeftOut)]
+        assert (peer, "remove") in told
+        # Why another is out may not be here; that it is, the records say.
+        assert set(told) <= {(out, "remove") for out in range(8) if out not in left.roster}
+        assert {env.message.body.roster for env in left.signed if env.message} == {left.roster}  # type: ignore[union-attr]
 
 
 @pytest.mark.shows("AGR-24", "AGR-23")
