@@ -13,8 +13,10 @@ from attrs import evolve
 
 from btard.cli.main import main
 from btard.node.status_file import read_status
+from btard.training.checkpoint import load_model
+from btard.training.digits import DigitsTask
 from btard_transports.ports import free_endpoints
-from tests.node.folder import digits_run, write
+from tests.node.folder import SEED, digits_run, write
 from tests.node.processes import Processes
 from tests.node.relay import Relay
 
@@ -57,7 +59,7 @@ def outs(processes: Processes, peer: int) -> list[tuple[int, str, str]]:
     return sorted((entry["peer"], entry["rule"], entry["kind"]) for entry in processes.of(peer, "expelled"))
 
 
-@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20")
+@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20", "TRN-12")
 def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> None:
     with cut(tmp_path, 3, 5000, MANY, FEW) as (processes, relay):
         where = {peer: certified(processes, peer) for peer in PEERS}
@@ -81,6 +83,9 @@ def test_the_many_go_on_and_the_few_learn_that_they_are_out(tmp_path: Path) -> N
             assert certified(processes, peer) == stayed[peer] <= max(where.values()) + 1
             (stopped,) = processes.of(peer, "stopped")
             assert "without this peer: it is removed, not banned" in stopped["reason"]
+            model = processes.out(peer) / f"model-step-{stayed[peer]}.safetensors"
+            assert processes.errors(peer)[-1].endswith(f"; its model after step {stayed[peer]} is in {model}")
+            assert load_model(DigitsTask(SEED, batch_size=8), model)[1] == stayed[peer]
         for peer in MANY:
             assert [gone for gone, _, how in outs(processes, peer) if how == "remove"] == list(FEW)
             assert outs(processes, peer) == outs(processes, 0)
