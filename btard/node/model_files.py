@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,8 @@ class ModelFiles:
             draft.replace(path)
             sync_folder(path.parent)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()  # half a model, on a disk that may be full
             raise JournalError(refused(f"cannot write the model to {path}", error)) from error
 
     def wait(self) -> None:
