@@ -49,6 +49,7 @@ class Measured:
     sketch_ms: float  # scalars of all parts
     clip_ms: float  # CenteredClip of 16 vectors of a 16th of the dimension
     hash_ms: float  # of a whole vector
+    write_ms: float  # of the model and what goes on from it, until the disk has it (spec OPS-5)
     relative: (
         float  # how far gradients are off from those of another numerics class, relative to a part's length
     )

@@ -106,12 +106,12 @@ def needed_ms(times: Measured | Mapping[str, float], mixed: bool, validators: in
     """
     values = times if isinstance(times, Mapping) else _times(times)
     gradient, update, sketch = values["gradient_ms"], values["update_ms"], values["sketch_ms"]
-    clip, hashing = values["clip_ms"], values["hash_ms"]
+    clip, hashing, writing = values["clip_ms"], values["hash_ms"], values["write_ms"]
     looks = {level: looks.number if mixed else 0 for level, looks in LOOKS.items()}
     look = gradient + sketch
     judged = validators * (2 * sketch + 2 * gradient + looks[Level.VOTE] * look)
     return {
-        "c_commit": update + 2 * gradient + hashing + judged,
+        "c_commit": update + writing + 2 * gradient + hashing + judged,
         "c_aggregate": clip + hashing,
         "c_reveal": hashing,
         "c_validate": 2 * sketch + looks[Level.ACCUSE] * look,
@@ -128,6 +128,7 @@ def _times(measured: Measured) -> dict[str, float]:
         "sketch_ms": measured.sketch_ms,
         "clip_ms": measured.clip_ms,
         "hash_ms": measured.hash_ms,
+        "write_ms": measured.write_ms,
     }
 
 

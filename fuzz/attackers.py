@@ -12,7 +12,7 @@ import math
 import random
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -28,7 +28,7 @@ from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
 from btard.statemachine.events import Event, Received, Returned, Start
 from btard.statemachine.handle import initial
-from btard.statemachine.messages import Poll
+from btard.statemachine.messages import Chain, Poll
 from btard.statemachine.state import State
 from btard.wire import WireError, decode_frame
 from fuzz.world import World, configs, parameters
@@ -122,6 +122,7 @@ class Attacked(World):
         factory=lambda: defaultdict(list)
     )  # of whom to whose polls
     crashes: int = 0
+    most: Counter[str] = field(factory=Counter)  # that an honest peer kept at any time, by what
     served: dict[tuple[int, bytes], frozenset[int] | None] = field(factory=dict)  # peer, object: to whom
 
     def __attrs_post_init__(self) -> None:
@@ -153,10 +154,12 @@ class Attacked(World):
                 super().step(peer, event)
 
     def note(self, peer: int, event: Event, effects: tuple[fx.Effect, ...]) -> None:
-        """Keep what an attacker's journal holds, and when an honest peer answers polls."""
+        """Keep what an attacker's journal holds; of honest peers, when they answer polls, and the most kept."""
         if peer in self.attacks:
             self.kept[peer].follow(event, effects, self.states[peer].at.number)
-        elif isinstance(event, Received) and isinstance(event.frame, Poll):
+            return
+        self.most |= _kept(self.states[peer])
+        if isinstance(event, Received) and isinstance(event.frame, Poll):
             answered = any(isinstance(effect, fx.Send) and event.sender in effect.to for effect in effects)
             self.answers[peer, event.sender] += [self.now] * answered
 
@@ -242,7 +245,7 @@ def play(case: Case, peers: int, seed: int, steps: int = STEPS, count: int = FRA
         return Played(world, (str(stalled),), -1)
     out = [e for e in world.of(fx.Expelled, world.honest[0]) if isinstance(e, fx.Expelled)]
     took = max((e.step - FIRST for e in out), default=-1)
-    return Played(world, (*_honest(world), *_caught(world, case, out), *_bounded(world)), took)
+    return Played(world, (*_honest(world), *_caught(world, case, out), *bounded(world)), took)
 
 
 def _smaller(spec: AttackSpec, count: int) -> AttackSpec:
@@ -277,21 +280,34 @@ def _caught(world: Attacked, case: Case, out: Sequence[fx.Expelled]) -> Iterator
             yield f"peer {e.peer} is out for {e.rule} ({e.kind}: {e.reason}), not {case.rules} ({case.kind})"
 
 
-def _bounded(world: Attacked) -> Iterator[str]:
-    """What an honest peer keeps and sends is bounded by the number of slots, whatever comes in."""
+def bounded(world: Attacked) -> Iterator[str]:
+    """What an honest peer keeps and sends is bounded by the number of slots, whatever comes in, at any time."""
     n = len(world.configs)
     slots = 2 * n * (5 + 3 + 2 * n + 5 * n + n * n)  # of two steps: messages, ENTER, votes and PUBLISH, LATE
+    limits = {"slots": slots, "pulled": 10 * n, "early chains": 64, "early messages": 2}
+    most = world.most
+    yield from (f"an honest peer kept {most[what]} {what}" for what in limits if most[what] > limits[what])
     for peer in world.honest:
-        state = world.states[peer]
-        kept = {"slots": len(state.slots), "deferred": len(state.deferred), "pulled": len(state.pulled)}
-        limits = {"slots": slots, "deferred": n * 66, "pulled": 10 * n}
         delta = world.configs[peer].timing.delta
         for asker, times in (
             (asker, times) for (answering, asker), times in world.answers.items() if answering == peer
         ):
             if any(later < sooner + delta for sooner, later in pairwise(times)):
                 yield f"peer {peer} answered several polls of peer {asker} within delta"
-        yield from (f"peer {peer} keeps {kept[what]} {what}" for what in kept if kept[what] > limits[what])
+
+
+def _kept(state: State) -> Counter[str]:
+    """Count what others can have a peer keep; of what is early, that of the one who sent the most."""
+    early = Counter((sender, isinstance(frame, Chain)) for sender, frame in state.deferred)
+    chains, messages = (max((early[e] for e in early if e[1] is kind), default=0) for kind in (True, False))
+    return Counter(
+        {
+            "slots": len(state.slots),
+            "pulled": len(state.pulled),
+            "early chains": chains,
+            "early messages": messages,
+        }
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btard.attacks.expected import OUTAGES, Case, When
+from btard.attacks.flood import Flood
+from btard.attacks.names import make_attack, parse
 from btard.statemachine import effects as fx
+from btard.statemachine import receive
 from btard.statemachine.halting import _answer
 from btard.statemachine.messages import Poll
 from btard.statemachine.turn import Turn
-from fuzz.attackers import FIRST, LIMIT, SIZES, main, minority, play
+from fuzz.attackers import FIRST, LIMIT, SIZES, Attacked, bounded, main, minority, play
+from fuzz.world import configs, parameters
 
 SEEDS = range(5)
 CASE = {case.attack: case for case in OUTAGES}
@@ -94,6 +100,44 @@ def test_the_sweep_sees_that_every_poll_is_answered(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("btard.statemachine.halting._answer", forgetful)
     assert any("answered several polls" in problem for problem in play(CASE["flood:kind=polls"], 4, 0).problems)
+
+
+EARLY = [("MAX_DEFERRED_CHAINS", "flood:kind=chains", "chains"), ("MAX_DEFERRED_OWN", "flood", "messages")]
+
+
+@pytest.mark.refuses("AGR-4")
+@pytest.mark.parametrize(("limit", "attack", "what"), EARLY)
+def test_a_flood_reaches_what_is_kept_of_a_sender_and_no_more(limit: str, attack: str, what: str) -> None:
+    played = play(CASE[attack], 4, 0)
+    assert played.problems == ()
+    assert played.world.most[f"early {what}"] == getattr(receive, limit) == {"chains": 64, "messages": 2}[what]
+
+
+@pytest.mark.parametrize(("limit", "attack", "what"), EARLY)
+def test_the_sweep_sees_that_what_is_kept_has_no_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: str, attack: str, what: str
+) -> None:
+    monkeypatch.setattr(receive, limit, 10**9)
+    (problem,) = play(CASE[attack], 4, 0).problems
+    assert problem.startswith("an honest peer kept ")
+    assert problem.endswith(f" early {what}")
+
+
+class FirstEpoch(Flood):
+    """Floods in epoch 0 only; the frames are for the next one, which forgets them."""
+
+    def performed(self, effect: fx.Effect) -> Iterable[fx.Effect]:
+        return super().performed(effect) if self.state.epoch == 0 else (effect,)
+
+
+def test_the_sweep_sees_what_was_kept_too_much_of_and_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "MAX_DEFERRED_CHAINS", 10**9)
+    attacks = {3: FirstEpoch(1, 13, "chains"), 4: make_attack(parse("silent@2"))}
+    world = Attacked(configs(5, parameters(5, validators=0, f_max=2)), 0, attacks=attacks)
+    world.run(lambda: world.over(world.honest), LIMIT)
+    assert all(world.states[peer].epoch > 0 and not world.states[peer].deferred for peer in world.honest)
+    (problem,) = bounded(world)
+    assert problem.endswith(" early chains")
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,7 @@ MEASURED = Measured(
     sketch_ms=0.5,
     clip_ms=1.0,
     hash_ms=0.1,
+    write_ms=30.0,
     relative=0.0,
     absolute=0.0,
     canaries=(canary(0.0),) * CANARIES,
@@ -55,6 +56,7 @@ measurements = st.builds(
     sketch_ms=times,
     clip_ms=times,
     hash_ms=times,
+    write_ms=times,
     relative=st.floats(0, 1),
     absolute=st.floats(0, 1),
     canaries=st.tuples(*[st.binary(min_size=520, max_size=520)] * CANARIES),
@@ -220,6 +222,16 @@ def test_second_looks_need_time_and_only_where_they_are_taken() -> None:
         "c_judge",
         "c_validate",
     }
+
+
+@pytest.mark.shows("GEN-10", "OPS-5")
+def test_commit_waits_for_the_disk() -> None:
+    """The model of the step before is durable before it is sent."""
+    fast, slow = (propose.needed_ms(evolve(MEASURED, write_ms=ms), False, 1) for ms in (30.0, 9000.0))
+    assert slow.pop("c_commit") == pytest.approx(fast.pop("c_commit") + 8970)
+    assert slow == fast
+    proposed = propose.compute_bounds({"a": evolve(MEASURED, write_ms=9000.0)}, False, 1, DEFAULTS)["c_commit"]
+    assert float(proposed.value) >= propose.BUSY_FACTOR * 9000
 
 
 @pytest.mark.shows("GEN-10")

@@ -158,6 +158,13 @@ OUTAGES: Final = (
         kind="remove or ban",
         why="each answer is given once, and what is kept is bounded (AGR-4, AGR-6)",
     ),
+    Case(
+        "flood:kind=chains",
+        When.NEVER,
+        ("STP-3",),
+        kind="remove",
+        why="of each sender so many are kept, and no more (AGR-4)",
+    ),
     Case("flood:kind=polls", When.NEVER, why="a peer answers one of its polls in each delta (AGR-20)"),
 )
 """Every attack that keeps something back, or wastes the others' time: these need no vectors."""

@@ -34,13 +34,14 @@ _HASH = bytes(32)
 
 
 class Flood(Attack):
-    """Sends each other peer ``count`` frames in every phase, for every place; with ``kind=polls``, only polls.
+    """Sends each other peer ``count`` frames in every phase, for every place; ``kind=polls``: only polls,
+    ``kind=chains``: only chains of the next epoch.
 
     Polls are those that a halted peer sends, those that one sends that goes on, and such as nobody may send.
     """
 
     name: ClassVar[str] = "flood"
-    kinds = ("all", "polls")
+    kinds = ("all", "polls", "chains")
 
     def __init__(self, from_step: int = 1, count: float = 200, kind: str = "all") -> None:
         super().__init__(from_step)
@@ -52,7 +53,7 @@ class Flood(Attack):
         """Do what is to be done, and send much more."""
         if isinstance(effect, Entered) and effect.phase in STEP_PHASES:
             draws = random.Random(f"{self.me} {effect.epoch} {effect.step} {effect.phase}")
-            frames = self._frames(draws) if self.kind == "all" else self._polls(draws)
+            frames = {"all": self._frames, "polls": self._polls, "chains": self._early}[self.kind](draws)
             for peer in self.others:
                 for _ in range(self.count):
                     self.peer.host.send(peer, next(frames))
@@ -63,6 +64,11 @@ class Flood(Attack):
         others, polls = self._others(draws), self._polls(draws)
         while True:
             yield next(polls) if draws.randrange(9) == 0 else encode_frame(next(others))
+
+    def _early(self, draws: random.Random) -> Iterator[bytes]:
+        """Draw chains of the next epoch without end: who gets one keeps it until then (spec AGR-4)."""
+        while True:
+            yield encode_frame(self._chain(self.state.epoch + 1, draws, draws.choice(self.others)))
 
     def _polls(self, draws: random.Random) -> Iterator[bytes]:
         """Draw polls without end, of all epochs until this one and of the next: some are none (spec AGR-20)."""

@@ -65,7 +65,11 @@ BUILT_IN: Final = {
     "false_need": _here("withhold", "FalseNeed", "says that parts did not come (to=all, one)", texts=("to",)),
     "false_vote": _here("false_vote", "FalseVote", "votes against what it finds"),
     "flood": _here(
-        "flood", "Flood", "sends masses of frames in every phase (kind=all, polls)", ("count",), ("kind",)
+        "flood",
+        "Flood",
+        "sends masses of frames in each phase (kind=all, polls, chains)",
+        ("count",),
+        ("kind",),
     ),
     "garbage": _here("junk", "Garbage", "bytes without meaning (kind=signed, frames)", texts=("kind",)),
     "ipm": _here("hidden", "Ipm", "-epsilon times the mean of the others' gradients", ("epsilon",)),

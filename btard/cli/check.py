@@ -57,6 +57,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_option(parser, "--bind-bulk", f"{where} for vectors", metavar="ADDRESS")
     add_option(parser, "--device", "where to compute: cpu, cuda or cuda:NUMBER", default="cpu")
     add_option(parser, "--threads", "processor threads to compute with", threads, 1)
+    add_option(parser, "--out", "a folder on the disk that the peer will write to", Path, Path(), metavar="DIR")
     parser.set_defaults(run=run)
 
 
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         own = genesis.peers[me]
         addresses = {"control": options.bind_control or own.control, "bulk": options.bind_bulk or own.bulk}
         found += _unusable_addresses(addresses)
-    found += _check_task(genesis, options.run_file.parent, options.device, options.threads, me is not None)
+    out = options.out if me is not None else None
+    found += _check_task(genesis, options.run_file.parent, options.device, options.threads, out)
     if found:
         raise BtardError("\n".join(found))
     whose = "nothing wrong with the run file" if me is None else f"{genesis.peers[me].name} is ready"
@@ -106,8 +108,11 @@ def _unusable_addresses(addresses: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _check_task(genesis: RunFile, folder: Path, device: str, threads: int, timed: bool) -> list[str]:
-    """Load the task, print its numerics class, and return how it differs from the genesis (spec GEN-6)."""
+def _check_task(genesis: RunFile, folder: Path, device: str, threads: int, out: Path | None) -> list[str]:
+    """Load the task, print its numerics class, and return how it differs from the genesis (spec GEN-6).
+
+    With a folder ``out`` to write to, it also takes times.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from btard.training import numerics
     from btard.training.canary import canary
@@ -129,7 +134,7 @@ def _check_task(genesis: RunFile, folder: Path, device: str, threads: int, timed
     print(f"  {'optimizer':16} {type(task.optimizer).__name__}: equal updates {equal}")
     problems = list(genesis.task_problems(task.dimension, task.model_digest(), task.data_digest()))
     problems += list(numerics.mixed_problems(task)) if genesis.numerics == "tolerant" else []
-    return problems + (_too_slow(genesis, measure_times(task)) if timed else [])
+    return problems + ([] if out is None else _too_slow(genesis, measure_times(task, out)))
 
 
 def _too_slow(genesis: RunFile, times: Mapping[str, float]) -> list[str]:

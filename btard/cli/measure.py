@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Measure this machine, and write what was found into the file that keygen printed.
 
-It takes the times of gradients, updates, aggregation, sketches and hashes, and how far this machine's gradients
-are off from those of another numerics class while a model is trained for a few steps. All peers measure the
-same task with the same options; whoever writes the run file gets time-outs and a tolerance proposed from it.
-Let the machine do what else it does during the run. Takes about a minute.
+It takes the times of gradients, updates, aggregation, sketches and hashes, and of writing the model to the disk
+of --out (the current folder), where nothing of it stays; and it finds how far this machine's gradients are off
+from those of another numerics class while a model is trained for a few steps. All peers measure the same task
+with the same options; whoever writes the run file gets time-outs and a tolerance proposed from it. Let the
+machine do what else it does during the run. Takes about a minute.
 """
 _EPILOG = """\
 example:
@@ -42,6 +43,7 @@ def add(subparsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     add_several(parser, "--task-option", "a setting of the task", task_option, metavar="KEY=VALUE")
     add_option(parser, "--device", "where to compute: cpu, cuda or cuda:NUMBER", default="cpu")
     add_option(parser, "--threads", "processor threads to compute with", threads, 1)
+    add_option(parser, "--out", "a folder on the disk that the run will write to", Path, Path(), metavar="DIR")
     parser.set_defaults(run=run)
 
 
@@ -53,10 +55,12 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from btard.training.measure import measure
 
-    found = measure(options.task, dict(options.task_option), options.device, Path(), options.threads)
+    task_options = dict(options.task_option)
+    found = measure(options.task, task_options, options.device, Path(), options.threads, options.out)
     options.peer.write_text(dump_peer_file(peers[0], found), encoding="utf-8")
     print(f"{found.device}, {found.instruction_set}, torch {found.torch}, {found.threads} threads")
     print(f"gradient {found.gradient_ms:g} ms, update {found.update_ms:g} ms, sketches {found.sketch_ms:g} ms")
+    print(f"the model is on the disk of {options.out.absolute()} after {found.write_ms:g} ms")
     print(f"gradients of another numerics class are off by up to {found.relative:.1e} of a part's length")
     print(f"wrote {options.peer}: send it to whoever writes the run file")
     return 0

@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from btard.errors import BtardError
+from btard.node.disk import refused
 from btard.node.words import Names, Narrator
 
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
@@ -32,16 +33,19 @@ class EventLog:
     def __init__(self, path: Path, narrator: Narrator | None, verbose: bool = False, run: str = "") -> None:
         """Append to the file; ``run`` is the id that the run's "listening" events name.
 
-        Raises OSError where that cannot be.
+        Raises BtardError where that cannot be.
         """
         self._start = time.monotonic()
         self._path = path
         self.expelled: list[dict[str, Any]] = []
         self.accuracies: list[tuple[int, float]] = []
         self.losses: list[tuple[int, float]] = []
-        for entry in _earlier(path, run) if path.is_file() else ():
-            self._remember(entry.pop("event"), entry)
-        self._file = path.open("ab", buffering=0)
+        try:
+            for entry in _earlier(path, run) if path.is_file() else ():
+                self._remember(entry.pop("event"), entry)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise BtardError(refused(f"cannot write {path}", error)) from error
         self._stdout: TextIO | None = sys.stdout if narrator is None else None
         self._narrator = narrator
         self._verbose = verbose
@@ -68,7 +72,7 @@ class EventLog:
         try:
             self._file.write(text.encode())
         except OSError as error:
-            raise BtardError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise BtardError(refused(f"cannot write {self._path}", error)) from error
 
     def _remember(self, event: str, fields: MutableMapping[str, Any]) -> None:
         if event == "expelled":

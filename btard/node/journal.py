@@ -20,6 +20,7 @@ from attrs import frozen
 
 from btard.errors import BtardError
 from btard.hashing import digest
+from btard.node.disk import ADVICE
 from btard.node.frozen import FrozenError, freeze, thaw
 from btard.node.outstanding import Outstanding
 from btard.statemachine.events import Event
@@ -318,10 +319,7 @@ class Journal:
         if code == sqlite3.SQLITE_BUSY:
             return JournalError(f"{self._path} is in use by another process: stop that one")
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return JournalError(
-            f"cannot use the journal {self._path}: {reason}; make room on the disk, or make the folder "
-            "writable, and start this peer again"
-        )
+        return JournalError(f"cannot use the journal {self._path}: {reason}; {ADVICE}")
 
     def _damaged(self, what: str) -> JournalError:
         what = " ".join(what.split())[:200]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from btard.hashing import object_digest
+from btard.node.disk import refused
 from btard.node.journal import JournalError, sync_folder
 from btard.statemachine.messages import Digest
 
@@ -34,10 +36,9 @@ class ModelFiles:
             draft.replace(path)
             sync_folder(path.parent)
         except OSError as error:
-            raise JournalError(
-                f"cannot write the model to {path}: {error.strerror or error}; make room on the disk, or make "
-                "the folder writable, and start this peer again"
-            ) from error
+            with contextlib.suppress(OSError):
+                draft.unlink()  # half a model, on a disk that may be full
+            raise JournalError(refused(f"cannot write the model to {path}", error)) from error
 
     def wait(self) -> None:
         """Wait until everything is durable. Raises JournalError where the disk refused."""

@@ -24,12 +24,14 @@ from btard.keys import KeyPair, verify
 from btard.ledger.file import Ledger
 from btard.node import resuming
 from btard.node.bookkeeping import keep_ledger
+from btard.node.disk import make_folder
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.interrupted import Interrupted
 from btard.node.journal import Journal, journal_path
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
+from btard.node.saving import MODEL, save_last, save_trained
 from btard.node.status_file import locked
 from btard.node.watch import Watch
 from btard.node.words import Names, Narrator
@@ -37,7 +39,6 @@ from btard.runfile import dump
 from btard.statemachine.config import Config
 from btard.training.backend import Backend
 from btard.training.canary import canary
-from btard.training.checkpoint import save_model
 from btard.training.loading import make_task
 from btard.training.numerics import described, fingerprint, mixed_problems, set_deterministic
 from btard.training.task import Task
@@ -62,7 +63,6 @@ class Options:
     verbose: bool = False
 
 
-MODEL: Final = "model.safetensors"
 PORT_SECONDS: Final = 4.0  # until a port that is in use stays so
 
 
@@ -84,11 +84,11 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         readable_logger(names.of(me), names)
     structlog.get_logger().info(f"loading the task {genesis.task.name}")
     task = load_task(genesis, options)
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     with contextlib.ExitStack() as closing:
         closing.enter_context(_terminated_as_interrupted())
         closing.enter_context(locked(options.out))
-        narrator = None if options.json else Narrator(names, genesis.parameters.steps)
+        narrator = None if options.json else _narrator(genesis, names, options)
         log = EventLog(options.out / "events.jsonl", narrator, options.verbose, genesis.run_id.hex())
         closing.callback(log.close)
         mesh = closing.enter_context(_listening(genesis, me, keys, options))
@@ -134,9 +134,14 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         if peer.failure is None:
             _save(task, genesis, options, log)
             models.remove()
+        kept = "" if peer.failure is None else save_last(peer, task, options.out)
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
-            raise StoppedError(names.put(peer.failure))
+            raise StoppedError(names.put(peer.failure) + kept)
+
+
+def _narrator(genesis: RunFile, names: Names, options: Options) -> Narrator:
+    return Narrator(names, genesis.parameters.steps, f"btard status --out {options.out}")
 
 
 def _warn(log: EventLog, reason: str) -> None:
@@ -144,8 +149,7 @@ def _warn(log: EventLog, reason: str) -> None:
 
 
 def _save(task: Task, genesis: RunFile, options: Options, log: EventLog) -> None:
-    path = options.out / MODEL
-    save_model(task, path, genesis.run_id, genesis.parameters.steps)
+    path = save_trained(task, options.out, genesis.run_id, genesis.parameters.steps)
     log("saved", path=str(path))
 
 

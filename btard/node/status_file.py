@@ -18,10 +18,13 @@ from typing import IO, Any, Final
 from attrs import frozen
 
 from btard.errors import BtardError
+from btard.node.disk import refused
 
 FILE: Final = "status.json"
 LOCK: Final = "lock"
 FORMAT: Final = 1
+LOOKS: Final = 50  # of a peer that starts, at the lock, until whoever holds it is another peer
+LOOK_SECONDS: Final = 0.01  # between two of them
 MAX_BYTES: Final = 1 << 20  # a thousand peers, all of them banned, need a fraction of it
 
 
@@ -32,36 +35,46 @@ class StatusError(BtardError):
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a peer's folder (spec OPS-2). Raises StatusError where a process does, or the disk refuses."""
+    path = folder / LOCK
     try:
-        held = (folder / LOCK).open("a+")
+        held = path.open("a+b", buffering=0)
     except OSError as error:
-        raise StatusError(
-            f"cannot write to {folder}: {error.strerror or error}; make it writable, or choose another --out"
-        ) from error
+        raise StatusError(refused(f"cannot write {path}", error)) from error
     with held as file:
-        if not _lock(file, fcntl.LOCK_EX):
+        if not _hold(file):
             file.seek(0)
-            holder = file.read(20).strip() or "unknown"
+            holder = file.read(20).decode(errors="replace").strip() or "unknown"
             raise StatusError(
                 f"{folder} is in use by a running peer (process {holder}): stop that one, or choose another "
                 "--out for this one"
             )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise StatusError(refused(f"cannot write {path}", error)) from error
         yield
+
+
+def _hold(file: IO[bytes]) -> bool:
+    """Whether this process holds the lock from now on; who only looks holds it for a moment (`is_held`)."""
+    for _ in range(LOOKS):
+        if _lock(file, fcntl.LOCK_EX):
+            return True
+        time.sleep(LOOK_SECONDS)
+    return _lock(file, fcntl.LOCK_EX)
 
 
 def is_held(folder: Path) -> bool:
     """Whether a process holds the folder now."""
     try:
-        with (folder / LOCK).open("r") as file:
+        with (folder / LOCK).open("rb") as file:
             return not _lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _lock(file: IO[str], kind: int) -> bool:
+def _lock(file: IO[bytes], kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -77,7 +90,7 @@ def write_status(folder: Path, values: Mapping[str, Any]) -> None:
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        raise BtardError(f"cannot write {path}: {error.strerror or error}") from error
+        raise BtardError(refused(f"cannot write {path}", error)) from error
 
 
 @frozen

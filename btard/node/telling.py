@@ -50,7 +50,8 @@ class Telling:
             case fx.Finished():
                 self.report("finished", digest=effect.digest.hex())
             case fx.Halted():
-                self.report("halted", step=state.at.number, reason=effect.reason)
+                held = sorted(state.halted.held) if state.halted else []
+                self.report("halted", step=state.at.number, reason=effect.reason, held=held)
 
     def complain(self, event: str, peer: int, reason: str) -> None:
         """Report what a peer did wrong, ever more rarely: nobody fills the log by doing it again."""

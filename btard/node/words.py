@@ -64,6 +64,7 @@ class Narrator:
 
     names: Names
     steps: int
+    status: str = "btard status"  # the command that shows this peer
     _started: bool = False
     _finished: bool = False
     _closing: bool = False
@@ -215,7 +216,10 @@ class Narrator:
         return Line("warning", f"{self.names.of(fields['peer'])} {what}: {reason}{times}")
 
     def _tell_halted(self, t: float, fields: Mapping[str, Any]) -> Line:
-        return Line("error", f"halted: {self.names.put(fields['reason'])}; it asks the others meanwhile")
+        words = f"halted: {self.names.put(fields['reason'])}; it asks the others meanwhile"
+        if not fields["held"]:  # else the reason says what to do
+            words += f", and goes on by itself when they are back; {self.status} says more"
+        return Line("error", words)
 
     def _tell_resumed(self, t: float, fields: Mapping[str, Any]) -> Line:
         whom = self.names.list(fields["without"])

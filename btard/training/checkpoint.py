@@ -19,7 +19,8 @@ def save_model(task: Task, path: Path, run_id: bytes, step: int) -> None:
     """Write parameters and buffers under their `state_dict` names, with run id and step as metadata (TRN-12).
 
     Running statistics are those of `Task.for_inference`. The file appears whole or not at all. It holds no
-    optimizer state: `Task.state` is for going on, this is for using the model.
+    optimizer state: `Task.state` is for going on, this is for using the model. Raises OSError where the disk
+    refuses.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     metadata = {"format": _FORMAT, "run": run_id.hex(), "step": str(step)}
@@ -27,6 +28,8 @@ def save_model(task: Task, path: Path, run_id: bytes, step: int) -> None:
         with task.for_inference():
             safetensors.torch.save_model(task.model, str(partial), metadata)
         os.replace(partial, path)
+    except safetensors.SafetensorError as error:  # it wraps the disk's errors, and those alone when it writes
+        raise OSError(str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
 

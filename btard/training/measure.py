@@ -23,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from btard.errors import BtardError
 from btard.hashing import digest, object_digest
 from btard.measured import CANARIES, Measured
+from btard.node.disk import make_folder
+from btard.node.model_files import ModelFiles
 from btard.robust.centered_clip import centered_clip
 from btard.robust.deviation import deviations
 from btard.robust.scalars import plain
@@ -47,16 +49,19 @@ _SKETCH_VALUE: Final = digest("measured sketch")
 _OTHER_CLASS: Final = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 
 
-def measure(name: str, options: Mapping[str, Option], device: str, folder: Path, threads: int) -> Measured:
+def measure(
+    name: str, options: Mapping[str, Option], device: str, folder: Path, threads: int, out: Path
+) -> Measured:
     """Return what this machine does with a task of that name and these options, found from `folder`.
 
-    Raises TaskError where the task cannot be made or computed, BtardError where the other process fails.
+    `out` is the folder of the run, on whose disk the model will lie. Raises TaskError where the task cannot be
+    made or computed, BtardError where the other process fails or the disk refuses.
     """
     set_deterministic(threads)
     task = make_task(name, options, SEED, device, folder)
     canaries = tuple(canary(task, 1, _seed("canary", i)).scalars for i in range(CANARIES))
     model, data, numerics = task.model_digest(), task.data_digest(), fingerprint(task)
-    times = measure_times(task)
+    times = measure_times(task, out)
     relative, absolute = _deviations(task, times["gradient_ms"], name, options, folder, threads)
     return Measured(
         task=name,
@@ -74,10 +79,11 @@ def measure(name: str, options: Mapping[str, Option], device: str, folder: Path,
     )
 
 
-def measure_times(task: Task) -> dict[str, float]:
+def measure_times(task: Task, out: Path) -> dict[str, float]:
     """Return the longest of several times, in milliseconds, by the names that `Measured` has for them.
 
-    The task's model is updated with a zero gradient, so it is of no further use.
+    The task's model is updated with a zero gradient, so it is of no further use. It is written to the folder
+    `out` as a peer does, and removed. Raises BtardError where the disk refuses.
     """
     vector = task.gradient(SEED)
     size = max(1, len(vector) // MAX_PARTS)
@@ -94,7 +100,22 @@ def measure_times(task: Task) -> dict[str, float]:
         "sketch_ms": _longest(lambda: plain(vector, 1.0, Sketcher(os.urandom(32)), 0)),
         "clip_ms": _longest(lambda: centered_clip(parts, 1.0)),
         "hash_ms": _longest(lambda: object_digest(bytes(raw_bytes(vector)))),
+        "write_ms": _write_ms(task, out),
     }
+
+
+def _write_ms(task: Task, out: Path) -> float:
+    make_folder(out)
+    models = ModelFiles(out, SEED)
+
+    def write() -> None:
+        models.write(1, task.state().pieces())
+        models.wait()
+
+    try:
+        return _longest(write)
+    finally:
+        models.remove()
 
 
 def _longest(what: Callable[[], object]) -> float:

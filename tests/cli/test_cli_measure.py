@@ -14,6 +14,7 @@ from btard.cli.main import main
 from btard.measured import dump_peer_file, load_peer_file
 from btard.runfile import dump, load
 from btard.statemachine.parameters import Timing
+from btard.training.measure import SEED
 from tests.cli.commands import NAMES, init
 
 TASK = """
@@ -75,7 +76,9 @@ def test_a_machine_is_measured_into_its_peers_file(measured: Path, made: Path) -
     assert found.task == "points.py:Points"
     assert found.batch_size == 8
     assert found.torch.startswith(torch.__version__)
-    assert min(found.gradient_ms, found.update_ms, found.sketch_ms, found.clip_ms, found.hash_ms) > 0
+    times = (found.gradient_ms, found.update_ms, found.sketch_ms, found.clip_ms, found.hash_ms, found.write_ms)
+    assert min(times) > 0
+    assert not list(measured.glob("journal-*"))  # the model was written to the disk of this folder
     assert 0 <= found.relative < 1e-3
     assert found.deviation(found) == 0.0
 
@@ -142,6 +145,22 @@ def test_a_machine_that_is_too_slow_is_told_so_before_it_starts(
     assert re.search(
         r"c_commit: this machine needs \d+ ms, the run file allows 1.*--c-commit-ms of at least", err
     )
+
+
+@pytest.mark.refuses("GEN-10", "GEN-8")
+def test_a_disk_that_refuses_the_model_is_told_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    where = ["--run", str(folder / "run.toml"), "--key", str(folder / "dave.key"), "--out"]
+    assert main(["check", *where, str(tmp_path / "file")]) == 1
+    assert f"--out {tmp_path / 'file'} is no folder (File exists)" in capsys.readouterr().err
+    draft = f"journal-{SEED.hex()[:16]}.model1-new"
+    (tmp_path / draft).symlink_to("/dev/full")
+    assert main(["check", *where, str(tmp_path)]) == 1
+    assert "cannot write the model to " in (line := capsys.readouterr().err)
+    assert "No space left on device; make room on the disk" in line
+    assert not list(tmp_path.glob("journal-*"))
 
 
 @pytest.mark.refuses("GEN-3", "TOL-4")

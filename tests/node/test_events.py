@@ -116,7 +116,7 @@ def test_what_an_earlier_process_of_the_run_reported_is_remembered(tmp_path: Pat
 
 def test_a_full_disk_is_an_error_of_one_line() -> None:
     log = EventLog(Path("/dev/full"), narrator())
-    with pytest.raises(BtardError, match="cannot write /dev/full: No space left"):
+    with pytest.raises(BtardError, match="cannot write /dev/full: No space left on device; make room"):
         log("started", step=0)
     log.close()
 

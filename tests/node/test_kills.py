@@ -1,9 +1,13 @@
-"""`kill -9` of a real peer, in every phase in turn: it is started again and goes on, and nobody is out."""
+"""`kill -9` of a real peer, in every phase in turn: it is started again and goes on, and nobody is out.
+
+It loses no step, as spec/75-failures.md states.
+"""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -51,3 +55,20 @@ def test_a_peer_is_killed_in_every_phase_and_comes_back(tmp_path: Path) -> None:
         back = [entry["step"] for entry in processes.of(0, "returned")]
         # It is back where it was killed, or at what was on disk by then, which is what it had sent.
         assert all(step - 1 <= found <= step + 1 for step, found in enumerate(back, start=1))
+        # It certifies the step in which it is back, then each that follows, until it is killed again.
+        last = processes.of(1, "certified")[-1]["step"]
+        done = certified_after_each_return(processes.events[0])
+        assert [steps[:1] for steps in done] == [[step] for step in back]
+        for steps, end in zip(done, [*back[1:], last + 1], strict=True):
+            assert steps == [*range(steps[0], steps[0] + len(steps))]
+            assert steps[-1] >= end - 1
+
+
+def certified_after_each_return(events: list[dict[str, Any]]) -> list[list[int]]:
+    done: list[list[int]] = []
+    for entry in events:
+        if entry["event"] == "returned":
+            done.append([])
+        elif entry["event"] == "certified" and done:
+            done[-1].append(entry["step"])
+    return done

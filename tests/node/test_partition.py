@@ -15,9 +15,11 @@ from btard.cli.main import main
 from btard.ledger.book import Book, open_book
 from btard.node.status_file import read_status
 from btard.node.words import Names
-from btard.statemachine.messages import Epoch
+from btard.statemachine.ending import Ending
+from btard.training.checkpoint import load_model
+from btard.training.digits import DigitsTask
 from btard_transports.ports import free_endpoints
-from tests.node.folder import digits_run, write
+from tests.node.folder import SEED, digits_run, write
 from tests.node.processes import Processes
 from tests.node.relay import Relay
 
@@ -60,7 +62,7 @@ def outs(processes: Processes, peer: int) -> list[tuple[int, str, str]]:
     return sorted((entry["peer"], entry["rule"], entry["kind"]) for entry in processes.of(peer, "expelled"))
 
 
-def decisions(book: Book) -> dict[int, Epoch]:
+def decisions(book: Book) -> dict[int, Ending]:
     """The records that ended epochs."""
     return {epoch: decision.record for epoch, decision in book.decisions.items()}
 
@@ -86,7 +88,7 @@ def check_ledgers(processes: Processes, capsys: pytest.CaptureFixture[str]) -> N
         book.ledger.close()
 
 
-@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20", "OPS-8", "OPS-11")
+@pytest.mark.shows("AGR-15", "AGR-19", "AGR-20", "OPS-8", "OPS-11", "TRN-12")
 def test_the_many_go_on_and_the_few_learn_that_they_are_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +114,9 @@ def test_the_many_go_on_and_the_few_learn_that_they_are_out(
             assert certified(processes, peer) == stayed[peer] <= max(where.values()) + 1
             (stopped,) = processes.of(peer, "stopped")
             assert "without this peer: it is removed, not banned" in stopped["reason"]
+            model = processes.out(peer) / f"model-step-{stayed[peer]}.safetensors"
+            assert processes.errors(peer)[-1].endswith(f"; its model after step {stayed[peer]} is in {model}")
+            assert load_model(DigitsTask(SEED, batch_size=8), model)[1] == stayed[peer]
         for peer in MANY:
             assert [gone for gone, _, how in outs(processes, peer) if how == "remove"] == list(FEW)
             assert outs(processes, peer) == outs(processes, 0)

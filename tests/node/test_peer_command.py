@@ -78,8 +78,52 @@ def test_a_folder_that_cannot_be_written(run: RunFile, capsys: pytest.CaptureFix
             assert list(out.iterdir()) == []
         (line,) = capsys.readouterr().err.splitlines()
         assert line == (
-            f"btard: cannot write to {out}: Permission denied; make it writable, or choose another --out"
+            f"btard: cannot write {out / 'lock'}: Permission denied; make room on the disk, or make the folder "
+            "writable, and start this peer again"
         )
+
+
+@pytest.mark.refuses("GEN-8")
+def test_a_folder_that_cannot_be_made(run: RunFile, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_to_all() as folder:
+        file, key_file, out = write(folder, run), folder / "p0.key", folder / "out" / "new"
+        out.parent.mkdir()
+        if os.geteuid() == 0:
+            os.chown(key_file, NOBODY, NOBODY)
+        with read_only(out.parent):
+            assert main(["peer", "--run", str(file), "--key", str(key_file), "--out", str(out), "--json"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"btard: cannot make the folder {out}: Permission denied; make room on the disk, or make the "
+            "folder writable, and start this peer again"
+        )
+
+
+@pytest.mark.refuses("GEN-8")
+@pytest.mark.parametrize(("below", "why"), [("", "File exists"), ("more", "Not a directory")])
+def test_a_file_in_the_place_of_the_folder(
+    tmp_path: Path, run: RunFile, refused: Peer, below: str, why: str
+) -> None:
+    out = tmp_path / "alice.toml" / below
+    (tmp_path / "alice.toml").touch()
+    assert refused(run, "--out", str(out)) == f"--out {out} is no folder ({why}): choose another --out"
+
+
+@pytest.mark.refuses("GEN-8")
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("lock", "lock"), ("events.jsonl", "events.jsonl"), ("status.new", "status.json")],
+)
+def test_a_full_disk(tmp_path: Path, run: RunFile, refused: Peer, name: str, named: str) -> None:
+    """Of every file that is written when a peer starts; the journal and the models have tests of their own."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to("/dev/full")
+    line = refused(run)
+    assert line.startswith(f"cannot write {tmp_path / 'out' / named}: ")
+    assert line.endswith("; make room on the disk, or make the folder writable, and start this peer again")
+    if name != "lock":  # of which the end is cut off first, and that device has none
+        assert "No space left on device" in line
+    assert free(run.peers[0].control)
 
 
 @pytest.mark.refuses("GEN-6", "GEN-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -249,18 +248,6 @@ def test_without_its_model_a_peer_does_not_go_on(tmp_path: Path) -> None:
 
 
 # -- the rest -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.shows("OPS-3")
-def test_a_wall_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    returns = Returns(tmp_path, 3)
-    returns.run(lambda: returns.nodes[0].state.at.number == 1)
-    returns.kill(0)
-    monkeypatch.setattr(time, "time", lambda: -1e9)
-    returns.start(0)
-    returns.run()
-    returns.check_finished()
-    returns.close()
 
 
 @pytest.mark.shows("OPS-8")

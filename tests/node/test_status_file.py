@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from btard.errors import BtardError
-from btard.node.status_file import FILE, FORMAT, StatusError, is_held, locked, read_status, write_status
+from btard.node.status_file import FILE, FORMAT, LOCK, StatusError, is_held, locked, read_status, write_status
 from btard.node.status_words import lines
 from tests.node.processes import PATIENCE, ROOT
 
@@ -128,6 +130,44 @@ def test_a_folder_has_one_running_peer(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     with locked(tmp_path):
         pass
+
+
+@contextmanager
+def looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch, looks: int) -> Iterator[list[float]]:
+    """Look at the lock for so many looks of a peer that starts; yields how long that peer waits."""
+    waits: list[float] = []
+    with (folder / LOCK).open("a") as file:
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == looks:
+                file.close()
+
+        fcntl.flock(file, fcntl.LOCK_SH)
+        monkeypatch.setattr("btard.node.status_file.time.sleep", sleep)
+        yield waits
+
+
+@pytest.mark.shows("OPS-2")
+def test_who_looks_at_a_peer_that_starts_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with looked_at(tmp_path, monkeypatch, 3) as waits, locked(tmp_path):
+        assert len(waits) == 3
+        assert is_held(tmp_path)
+
+
+@pytest.mark.refuses("OPS-2")
+def test_a_peer_that_starts_waits_for_half_a_second_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        looked_at(tmp_path, monkeypatch, 10**9) as waits,
+        pytest.raises(StatusError, match="is in use by a running peer"),
+        locked(tmp_path),
+    ):
+        pass
+    assert sum(waits) == pytest.approx(0.5)
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ NAMES = Names(["alice", "bob", "carol", "dave"])
 
 
 def narrator() -> Narrator:
-    return Narrator(NAMES, steps=100)
+    return Narrator(NAMES, steps=100, status="btard status --out a")
 
 
 def told(fields: dict[str, Any], t: float = 0.0, by: Narrator | None = None) -> str | None:
@@ -95,6 +95,15 @@ LINES: list[tuple[dict[str, Any], str]] = [
     (
         {"event": "garbage", "peer": 3, "reason": "no frame", "times": 4},
         "warning: dave sent garbage: no frame, 4 times by now",
+    ),
+    (
+        {"event": "halted", "step": 7, "reason": "no quorum", "held": []},
+        "error: halted: no quorum; it asks the others meanwhile, and goes on by itself when they are back; "
+        "btard status --out a says more",
+    ),
+    (
+        {"event": "halted", "step": 7, "reason": "peer 3 would be removed: repair it", "held": [3]},
+        "error: halted: dave would be removed: repair it; it asks the others meanwhile",
     ),
     ({"event": "phase", "epoch": 0, "step": 102, "phase": "COMMIT"}, "detail: closing step 2: COMMIT"),
     ({"event": "phase", "epoch": 0, "step": 7, "phase": "COMMIT"}, "detail: step 7: COMMIT"),

@@ -14,9 +14,13 @@ from btard.statemachine.events import Fired, Received
 from btard.statemachine.messages import (
     PHASE_BODIES,
     Body,
+    Chain,
     Commit,
     Enter,
     Envelope,
+    Evidence,
+    EvidenceKind,
+    GuiltyClass,
     Late,
     PhaseBody,
     Pull,
@@ -108,7 +112,26 @@ def test_nobody_fills_the_memory_with_messages_of_the_future() -> None:
         assert (judgement(effects).verdict, judgement(effects).rule) == (Verdict.IGNORE, "AGR-4")
         assert after == state
     assert kept == {1}
-    assert len(state.deferred) <= 64
+    assert len(state.deferred) == 2
+
+
+@pytest.mark.refuses("AGR-4")
+def test_nobody_fills_the_memory_with_chains_of_the_next_epoch() -> None:
+    """Of each sender 64 are kept, whatever others send."""
+    world = finish(world_of(4))
+    state = world.first(0, Phase.REDUCE, 2)
+    proof = Evidence(EvidenceKind.LATE, 2, ())
+    for sender in (1, 2):
+        before = state
+        for i in range(100):
+            signatures = ((sender, struct.pack("<64s", str(i).encode())),)
+            chain = Chain(1, GuiltyClass("remove", 3), proof, signatures)
+            state, effects = tried(world, 0, Received(sender, chain), state)
+            found = judgement(effects)
+            assert found.verdict == (Verdict.DEFER if i < 64 else Verdict.IGNORE)
+            assert i < 64 or found.rule == "AGR-4"
+        assert state.deferred[: len(before.deferred)] == before.deferred
+        assert len(state.deferred) == len(before.deferred) + 64
 
 
 @pytest.mark.shows("AGR-5")

@@ -82,3 +82,5 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError):
         save_model(Toy(), tmp_path / "model", RUN, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    with pytest.raises(OSError, match="No such file"):
+        save_model(Toy(), tmp_path / "none" / "model", RUN, 1)
