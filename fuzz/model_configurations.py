@@ -37,6 +37,7 @@ _SILENT = {**_FIVE, "BYZ_VOTES": "false"}
 _ALONE = {"B": "0"}  # nobody is Byzantine
 _BRAKED_THREE = {"H": "2", "BRAKE": "0"}
 _BANS_OF_FIVE = {"H": "4", "LATES": "false"}
+_OPERATORS_OF_FIVE = {"H": "5", "B": "0", "STEPS": "false", "LATES": "false", "OPERATORS": "true"}
 _FALSE_NEED = {"ASKED": "false"}
 
 BASE = (
@@ -84,8 +85,10 @@ ABLATIONS = (
     _ablation("judging", "VER-15", "NOVERDICT_SAID", **_SILENT),
     _ablation("judging", "AGR-9", "CULPRITS_COUNTED", ACCOMPLICE="true", **_SILENT),
     _ablation("halt", "AGR-15", "ALL_HEAL"),
-    _ablation("halt", "AGR-23", "SIGN_ONCE"),
+    _ablation("halt", "AGR-15", "FIRST_COUNTS", **_OPERATORS_OF_FIVE),
     _ablation("halt", "AGR-23", "SAME_STEP", **_ALONE),
+    _ablation("halt", "AGR-23", "KNOWN_FIRST", **_ALONE),
+    _ablation("halt", "AGR-27", "PROMISED"),
     _ablation("halt", "AGR-20", "CERTIFICATE_SENT", **_ALONE),
     _ablation("halt", "AGR-22", "APPLIED_ON_ENTRY", **_BANS_OF_FIVE),
     _ablation("halt", "AGR-22", "TAKEN_BACK", **_BANS_OF_FIVE),
@@ -137,6 +140,14 @@ LONG = (
     _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
     _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
     _base("halt-4-operators", "halt", "n = 4, f = 1: and operators give somebody up", OPERATORS="true"),
+    _base(
+        "halt-3-operators",
+        "halt",
+        "n = 3, none Byzantine: operators give somebody up",
+        **_ALONE,
+        OPERATORS="true",
+    ),
+    _base("halt-5-operators", "halt", "n = 5, none Byzantine, nobody late: the same", **_OPERATORS_OF_FIVE),
     _base("need-4", "need", "n = 4, f = 1: a part is withheld from its aggregator", H="3"),
 )
 """Larger searches that were carried through to the end."""
