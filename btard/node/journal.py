@@ -68,7 +68,7 @@ def journal_path(folder: Path, run: bytes) -> Path:
 class Journal:
     """The journal of one peer in one run. Opening it gives back what is in it as `saved`, None where it is new.
 
-    ``durable`` is called before COMMIT is signed: what else has to be on disk by then waits there.
+    ``durable`` is called before anything is written: what its events tell of is on disk by then (spec OPS-17).
     """
 
     def __init__(
@@ -283,6 +283,7 @@ class Journal:
         """Make everything durable. Raises JournalError where the disk refuses."""
         if not (self._pending or self._pending_signed):
             return
+        self.durable()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             if self._replaces:

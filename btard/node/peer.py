@@ -21,6 +21,7 @@ from btard.node.computing import Compute, Computing, Figures
 from btard.node.gathering import HELLO_INTERVAL, Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal
+from btard.node.kept_objects import KeptObjects
 from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
 from btard.node.model_files import ModelFiles
@@ -53,6 +54,7 @@ class Peer:
     journal: Journal | None  # None only where nothing outlives the process: in simulations
     ledger: Ledger
     models: ModelFiles | None = field(default=None, kw_only=True)  # beside the journal
+    kept: KeptObjects | None = field(default=None, kw_only=True)  # beside it, too
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
     described: Callable[[Any], str]  # a numerics class in words
@@ -108,7 +110,7 @@ class Peer:
         """
         self.links = Links(self.host, self.report)
         self._telling = Telling(self.report)
-        self._objects = Objects(self.host, self.backend.store)
+        self._objects = Objects(self.host, self.backend.store, self.kept)
         self._computing = Computing(
             self.host, self.backend, self.models, self.ledger, self._recorder, self.report
         )
@@ -390,6 +392,8 @@ class Peer:
         own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me
         if self.journal is not None and own:
             self.journal.flush()
+            if self.kept is not None:
+                self.kept.tidy()
         self._send_to(effect.frame, effect.to)
 
     def _send_to(self, frame: Frame, to: tuple[int, ...]) -> None:

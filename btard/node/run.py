@@ -26,6 +26,7 @@ from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.interrupted import Interrupted
 from btard.node.journal import Journal, journal_path
+from btard.node.kept_objects import KeptObjects
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
 from btard.node.status_file import locked
@@ -90,9 +91,10 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         log = EventLog(options.out / "events.jsonl", narrator, options.verbose, genesis.run_id.hex())
         closing.callback(log.close)
         mesh = closing.enter_context(_listening(genesis, me, keys, options))
-        journal = Journal(
-            journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
-        )
+        kept = KeptObjects(options.out, genesis.run_id)
+        closing.callback(kept.close)
+        path = journal_path(options.out, genesis.run_id)
+        journal = Journal(path, genesis.run_id, keys.sign_public, version("btard"), kept.wait)
         closing.callback(journal.close)
         ledger = Ledger.create(
             options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())
@@ -100,7 +102,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         closing.callback(ledger.close)
         models = ModelFiles(options.out, genesis.run_id)
         closing.callback(models.close)
-        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models, kept)
         peer.remember()
         if peer.released:
             _say_finished(peer, task, genesis, options, log)
@@ -130,6 +132,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         if peer.failure is None:
             _save(task, genesis, options, log)
             models.remove()
+            kept.remove()
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
             raise StoppedError(names.put(peer.failure))
@@ -208,6 +211,7 @@ def make_peer(
     log: Any,
     options: Options,
     models: ModelFiles | None = None,
+    kept: KeptObjects | None = None,
 ) -> Peer:
     """Put a peer together around any host."""
     numerics = fingerprint(task)
@@ -238,6 +242,7 @@ def make_peer(
         "journal": journal,
         "ledger": ledger,
         "models": models,
+        "kept": kept,
         "hello": hello,
         "differences": numerics.differences,
         "described": described,

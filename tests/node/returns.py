@@ -13,8 +13,10 @@ from btard.keys import verify
 from btard.ledger.file import Ledger
 from btard.node.hello import Hello
 from btard.node.journal import Journal, journal_path
+from btard.node.kept_objects import KeptObjects
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
+from btard.node.writer import Writer
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
 from btard.statemachine.messages import Digest, Envelope, SlotKey
@@ -35,6 +37,25 @@ class Crashed(BaseException):
     """The process is gone, before it carried out this effect."""
 
     effect: fx.Effect
+
+
+class Lagging(Writer):
+    """Writes nothing before it is waited for: what a process did not wait for is lost with it."""
+
+    def __init__(self) -> None:
+        super().__init__("never used")
+        self._waiting: list[Callable[[], None]] = []
+
+    def begin(self, job: Callable[[], None]) -> None:
+        self._waiting.append(job)
+
+    def wait(self) -> None:
+        while self._waiting:
+            self._waiting[0]()
+            del self._waiting[0]
+
+    def close(self) -> None:
+        self._waiting.clear()
 
 
 @define(eq=False)
@@ -85,12 +106,13 @@ class Returns:
         run = parameters(self.peers, self.steps)
         config = Config(RUN, me, tuple(p.sign_public for p in pairs), run, self.timing, pairs[me].sign, verify)
         draws = random.Random(f"{self.seed} {self._processes}")
-        journal = models = None
+        journal = models = kept = None
         if me in self.kept:
             home = self.folder / f"p{me}"
             home.mkdir(exist_ok=True)
-            journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public)
-            models = ModelFiles(home, RUN)
+            kept = KeptObjects(home, RUN, Lagging())
+            journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public, "", kept.wait)
+            models = ModelFiles(home, RUN, Lagging())
         log = Log()
         peer = Mortal(
             config=config,
@@ -99,6 +121,7 @@ class Returns:
             journal=journal,
             ledger=Ledger.create(None, RUN, "", ""),
             models=models,
+            kept=kept,
             hello=Hello("1", RUN, object_digest(MODEL), b"", b"", {}, draws.randbytes(8)),
             differences=lambda _: "",
             described=lambda _: "",
@@ -116,6 +139,8 @@ class Returns:
         peer.host.stop()
         if peer.models is not None:
             peer.models.close()
+        if peer.kept is not None:
+            peer.kept.close()
         if peer.journal is not None:
             peer.journal.close()
 
