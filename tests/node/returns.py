@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 
@@ -84,6 +85,7 @@ class Returns:
     steps: int = 2
     seed: int = 0
     kept: frozenset[int] = frozenset({0})
+    changes: Mapping[str, Any] = field(factory=dict)  # of the run's parameters
     timing: Timing = field(factory=lambda: timing().with_absence(ABSENCE))
     network: MemoryNetwork = field(init=False)
     nodes: dict[int, Mortal] = field(factory=dict)
@@ -103,7 +105,7 @@ class Returns:
         """Start a process: what an earlier one of this peer kept is all that it knows."""
         self._processes += 1
         pairs = [key(peer) for peer in range(self.peers)]
-        run = parameters(self.peers, self.steps)
+        run = parameters(self.peers, self.steps, **self.changes)
         config = Config(RUN, me, tuple(p.sign_public for p in pairs), run, self.timing, pairs[me].sign, verify)
         draws = random.Random(f"{self.seed} {self._processes}")
         journal = models = kept = None
