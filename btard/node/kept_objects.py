@@ -55,7 +55,7 @@ class KeptObjects:
 
     def _write(self) -> None:
         """Write all that came meanwhile: it becomes durable at once, and later jobs find nothing to do."""
-        with contextlib.ExitStack() as files, self._disk():
+        with self._disk(), contextlib.ExitStack() as files:
             found: dict[int, BinaryIO] = {}
             while self._queue:
                 step, name, data = self._queue.popleft()

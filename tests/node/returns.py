@@ -20,7 +20,7 @@ from btard.node.peer import Peer
 from btard.node.writer import Writer
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
-from btard.statemachine.messages import Digest, Envelope, SlotKey
+from btard.statemachine.messages import Body, Digest, Envelope, SlotKey
 from btard.statemachine.parameters import Timing
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame
@@ -92,6 +92,7 @@ class Returns:
     logs: dict[int, Log] = field(factory=dict)
     signed: dict[tuple[int, SlotKey], Digest] = field(factory=dict)
     lost: Callable[[int, int], bool] = lambda sender, receiver: False  # whether a frame is
+    lost_bodies: type[Body] | tuple[()] = ()  # what peer 0 is not sent
     lies: dict[int, Callable[[Envelope], list[Envelope]]] = field(factory=dict)  # what a cheat sends besides
     _processes: int = 0
 
@@ -175,7 +176,9 @@ class Returns:
         if isinstance(decoded, Envelope) and decoded.message is not None and decoded.author == sender:
             known = self.signed.setdefault((sender, decoded.message.slot), decoded.hash)
             assert known == decoded.hash, f"peer {sender} signed twice for {decoded.message.slot}"
-        return [] if self.lost(sender, receiver) else [(0.0, frame)]
+        message = decoded.message if isinstance(decoded, Envelope) else None
+        lost = receiver == 0 and message is not None and isinstance(message.body, self.lost_bodies)
+        return [] if lost or self.lost(sender, receiver) else [(0.0, frame)]
 
     def check_finished(self) -> None:
         """All have finished with one model, nobody is out, and nobody stopped."""
