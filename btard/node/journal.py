@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -66,17 +66,11 @@ def journal_path(folder: Path, run: bytes) -> Path:
 
 
 class Journal:
-    """The journal of one peer in one run. Opening it gives back what is in it as `saved`, None where it is new.
+    """The journal of one peer in one run. Opening it gives back what is in it as `saved`, None if it is new."""
 
-    ``durable`` is called before anything is written: what its events tell of is on disk by then (spec OPS-17).
-    """
-
-    def __init__(
-        self, path: Path, run: bytes, key: bytes, version: str = "", durable: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, path: Path, run: bytes, key: bytes, version: str = "") -> None:
         """Open or create it. Raises JournalError where it is another's, damaged, or the disk refuses."""
         self._path, self._head_path = path, path.with_name(path.name + "-head")
-        self.durable = durable
         self.saved: Saved | None = None
         self._identity = {"format": bytes([FORMAT]), "run": run, "key": key, "version": version.encode()}
         self._pending: list[tuple[int, bytes, bytes]] = []
@@ -283,7 +277,6 @@ class Journal:
         """Make everything durable. Raises JournalError where the disk refuses."""
         if not (self._pending or self._pending_signed):
             return
-        self.durable()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             if self._replaces:

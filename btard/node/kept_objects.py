@@ -15,7 +15,6 @@ from typing import BinaryIO, Final
 
 from btard.hashing import object_digest
 from btard.node.journal import JournalError, sync_folder
-from btard.node.writer import Writer
 from btard.statemachine.messages import Digest
 
 _NAME: Final = 32  # bytes of a digest
@@ -25,15 +24,15 @@ Buffer = bytes | bytearray | memoryview
 
 
 class KeptObjects:
-    """Objects by the step that needs them, no more than are in memory; written in the background."""
+    """Objects by the step that needs them, no more than are in memory. One thread at a time writes them."""
 
-    def __init__(self, folder: Path, run: bytes, writer: Writer | None = None) -> None:
+    def __init__(self, folder: Path, run: bytes) -> None:
         self._folder, self._prefix = folder, f"journal-{run.hex()[:16]}.objects-"
-        self._writer = writer or Writer("btard-objects")
         self._process = 1 + max((process for _, process, _ in self._files()), default=0)
         self._queue: deque[tuple[int, Digest, Buffer]] = deque()
         self._kept: set[tuple[int, Digest]] = set()  # on disk, or on the way there
-        self._obsolete = 0  # nobody needs objects of steps before this one
+        self._obsolete = 0  # nobody needs objects of steps before this one,
+        self._removable = 0  # nor before this one, which the journal knows
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Return the step, the number of the process, and the path of every file, in order."""
@@ -47,15 +46,18 @@ class KeptObjects:
     # -- writing ----------------------------------------------------------------------------------------
 
     def keep(self, step: int, name: Digest, data: Buffer) -> None:
-        """Begin to write an object that ``step`` needs; it is durable after the next `wait`."""
+        """Have an object that ``step`` needs written; it is durable after the next `write`."""
         if (step, name) not in self._kept:
             self._kept.add((step, name))
             self._queue.append((step, name, data))
-            self._writer.begin(self._write)
 
-    def _write(self) -> None:
-        """Write all that came meanwhile: it becomes durable at once, and later jobs find nothing to do."""
+    def write(self) -> None:
+        """Write all that came meanwhile: it is durable at once, and those who call later find nothing to do.
+
+        Raises JournalError where the disk refuses.
+        """
         with self._disk(), contextlib.ExitStack() as files:
+            self._remove_old()
             found: dict[int, BinaryIO] = {}
             while self._queue:
                 step, name, data = self._queue.popleft()
@@ -84,10 +86,6 @@ class KeptObjects:
                 "on the disk, or make the folder writable, and start this peer again"
             ) from error
 
-    def wait(self) -> None:
-        """Wait until everything is durable. Raises JournalError where the disk refused."""
-        self._writer.wait()
-
     # -- reading ----------------------------------------------------------------------------------------
 
     def read(self, wanted: Container[Digest]) -> Iterator[tuple[int, Digest, bytes]]:
@@ -112,27 +110,20 @@ class KeptObjects:
         self._obsolete = before
 
     def tidy(self) -> None:
-        """Remove the files that nobody needs: call it when the journal is durable."""
-        before, self._obsolete = self._obsolete, 0
-        if before:
-            self._kept = {entry for entry in self._kept if entry[0] >= before}
-            self._writer.begin(lambda: self._remove(before))
+        """Let files that nobody needs go before the next is written: call it when the journal is durable."""
+        if self._obsolete > self._removable:
+            self._removable = self._obsolete
+            self._kept = {entry for entry in self._kept if entry[0] >= self._removable}
 
-    def _remove(self, before: int) -> None:
-        with self._disk():
-            for step, _, path in self._files():
-                if step < before:
-                    path.unlink()
+    def _remove_old(self) -> None:
+        for step, _, path in self._files():
+            if step < self._removable:
+                path.unlink()
 
     def remove(self) -> None:
         """Remove all files: the run is over."""
-        self.close()
         for _, _, path in self._files():
             path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Wait for what is being written."""
-        self._writer.close()
 
 
 def _objects(file: BinaryIO, wanted: Container[Digest]) -> Iterator[tuple[Digest, bytes]]:

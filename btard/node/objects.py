@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from btard.node.kept_objects import KeptObjects
 from btard.node.store import ObjectStore
 from btard.statemachine import effects as fx
 from btard.statemachine.messages import Digest
@@ -17,16 +16,14 @@ class Objects:
 
     host: Host
     store: ObjectStore
-    kept: KeptObjects | None  # None only where nothing outlives the process
     _asked: dict[Digest, int] = field(factory=dict)  # of objects on their way: the step that needs them
     _offered: dict[Digest, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
 
-    def fetch(self, effect: fx.Fetch) -> int | None:
-        """Ask for an object, unless it is here: then return its size in bytes."""
+    def fetch(self, effect: fx.Fetch) -> memoryview | None:
+        """Ask for an object, unless it is here: then return it."""
         data = self.store.data(effect.digest)
         if data is not None and self.store.keep(effect.digest, effect.step):
-            self._keep(effect.digest, data, effect.step)
-            return len(data)
+            return data
         self._asked[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, effect.size)
         return None
@@ -36,18 +33,12 @@ class Objects:
         self._asked[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, size)
 
-    def came(self, digest: Digest, data: memoryview | bytearray) -> bool:
-        """Keep a fetched object, whose size and digest hold; say whether anybody still needs it."""
+    def came(self, digest: Digest, data: memoryview | bytearray) -> int | None:
+        """Keep a fetched object, whose size and digest hold; say which step needs it, None where none does."""
         step = self._asked.pop(digest, None)
         if step is not None:
             self.store.add_fetched(digest, data, step)
-            self._keep(digest, data, step)
-        return step is not None
-
-    def _keep(self, digest: Digest, data: memoryview | bytearray, step: int) -> None:
-        """Begin to write it: before the state machine knows that it is here (spec OPS-17)."""
-        if self.kept is not None:
-            self.kept.keep(step, digest, data)
+        return step
 
     def offer(self, effect: fx.Offer) -> bool:
         """Serve an object to these and to whom it was offered before: equal parts are one object.
@@ -65,8 +56,6 @@ class Objects:
 
     def discard(self, before: int) -> None:
         """Drop what no step from ``before`` on needs, and ask for it no longer."""
-        if self.kept is not None:
-            self.kept.discard(before)
         for digest in self.store.discard(before):
             self._offered.pop(digest, None)
             self.host.withdraw(digest)

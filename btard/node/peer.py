@@ -35,7 +35,7 @@ from btard.statemachine.config import Config, quorum
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Body, Chain, Commit, Envelope, Frame
+from btard.statemachine.messages import Body, Chain, Commit, Digest, Envelope, Frame
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
@@ -110,7 +110,7 @@ class Peer:
         """
         self.links = Links(self.host, self.report)
         self._telling = Telling(self.report)
-        self._objects = Objects(self.host, self.backend.store, self.kept)
+        self._objects = Objects(self.host, self.backend.store)
         self._computing = Computing(
             self.host, self.backend, self.models, self.ledger, self._recorder, self.report
         )
@@ -212,9 +212,26 @@ class Peer:
 
     def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
         """A fetched object came; its size and digest hold."""
-        if self.failure is None and self._objects.came(digest, data):
-            self.feed(Held(digest, len(data)))
+        if self.failure is None:
+            step = self._objects.came(digest, data)
+            if step is not None:
+                self.hold(digest, data, step)
+
+    def hold(self, name: Digest, data: memoryview | bytearray, step: int) -> None:
+        """Let the state machine know of an object once it is on disk, if it is to be there (spec OPS-17)."""
+        held = Held(name, len(data))
+        if self.kept is None:
+            self.feed(held)
             self._recover()
+        else:
+            self.kept.keep(step, name, data)
+            self.host.store(held, self.kept.write)
+
+    def _kept(self, held: Held, result: object) -> None:
+        if isinstance(result, Failure):
+            self._failed("keep", result)
+        elif self.backend.store.data(held.digest) is not None:  # else nobody needs it any more
+            self.feed(held)
 
     def resume(self, without: tuple[int, ...]) -> None:
         """The operator gives up these members (spec AGR-24, AGR-26)."""
@@ -249,6 +266,8 @@ class Peer:
                     self.recovery.recalled(cast(list[Attempt], result))
             case Attempt() if self.recovery is not None:
                 self.recovery.done(token, result)
+            case Held():
+                self._kept(token, result)
             case Judgement():
                 self._computing.judged(token, result)
             case Figures():
@@ -341,9 +360,9 @@ class Peer:
             case fx.Send():
                 self._send(effect)
             case fx.Fetch():
-                size = self._objects.fetch(effect)
-                if size is not None:
-                    self.feed(Held(effect.digest, size))
+                data = self._objects.fetch(effect)
+                if data is not None:
+                    self.hold(effect.digest, data, effect.step)
             case fx.FetchModel():
                 self._objects.fetch_model(effect, self.backend.model_size)
             case fx.Offer():
@@ -352,6 +371,8 @@ class Peer:
             case fx.Discard():
                 if self.recovery is not None:
                     self.recovery.discard(effect.step)
+                if self.kept is not None:
+                    self.kept.discard(effect.step)
                 self._objects.discard(effect.step)
             case fx.Compute():
                 if self.recovery is not None:

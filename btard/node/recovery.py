@@ -28,7 +28,7 @@ from btard.statemachine.compute import (
     Save,
 )
 from btard.statemachine.config import Config
-from btard.statemachine.events import Held, Returned
+from btard.statemachine.events import Returned
 from btard.statemachine.handle import handle, initial
 from btard.statemachine.messages import Digest, Reduce
 from btard.statemachine.results import counts
@@ -179,7 +179,7 @@ class Recovery:
         for name, wanted in list(self._lost.items()):
             data = peer.backend.store.data(name)
             if data is not None:
-                peer.feed(Held(name, len(data)))
+                peer.hold(name, data, wanted.step)
                 continue
             # Everybody serves an aggregate; a part, only who contributed it.
             sources = (

@@ -92,9 +92,9 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         closing.callback(log.close)
         mesh = closing.enter_context(_listening(genesis, me, keys, options))
         kept = KeptObjects(options.out, genesis.run_id)
-        closing.callback(kept.close)
-        path = journal_path(options.out, genesis.run_id)
-        journal = Journal(path, genesis.run_id, keys.sign_public, version("btard"), kept.wait)
+        journal = Journal(
+            journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
+        )
         closing.callback(journal.close)
         ledger = Ledger.create(
             options.out, genesis.run_id, dump(genesis), str(options.run_path.parent.absolute())

@@ -1,4 +1,4 @@
-"""Files are written in another thread, and waited for where something rests on them (spec OPS-5, OPS-17)."""
+"""Files are written in another thread, and waited for where something rests on them (spec OPS-5)."""
 
 from __future__ import annotations
 

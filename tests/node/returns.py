@@ -113,8 +113,8 @@ class Returns:
         if me in self.kept:
             home = self.folder / f"p{me}"
             home.mkdir(exist_ok=True)
-            kept = KeptObjects(home, RUN, Lagging())
-            journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public, "", kept.wait)
+            kept = KeptObjects(home, RUN)
+            journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public)
             models = ModelFiles(home, RUN, Lagging())
         log = Log()
         peer = Mortal(
@@ -142,8 +142,6 @@ class Returns:
         peer.host.stop()
         if peer.models is not None:
             peer.models.close()
-        if peer.kept is not None:
-            peer.kept.close()
         if peer.journal is not None:
             peer.journal.close()
 

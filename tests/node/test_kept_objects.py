@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,15 @@ ONE_LINE = (
 
 def keep(folder: Path, step: int = 1) -> Path:
     """Keep all of DATA in one file."""
-    with closing(KeptObjects(folder, RUN)) as kept:
-        for name, data in DATA.items():
-            kept.keep(step, name, data)
-        kept.wait()
+    kept = KeptObjects(folder, RUN)
+    for name, data in DATA.items():
+        kept.keep(step, name, data)
+    kept.write()
     return max(folder.iterdir())
 
 
 def found(folder: Path) -> dict[bytes, bytes]:
-    with closing(KeptObjects(folder, RUN)) as kept:
-        return {name: data for _, name, data in kept.read(DATA)}
+    return {name: data for _, name, data in KeptObjects(folder, RUN).read(DATA)}
 
 
 @pytest.mark.shows("OPS-17")
@@ -42,25 +40,25 @@ def test_what_was_kept_is_there_in_the_next_process(tmp_path: Path) -> None:
     assert found(tmp_path) == DATA
     assert path.stat().st_mode & 0o077 == 0
     name = max(DATA)
-    with closing(KeptObjects(tmp_path, RUN)) as kept:
-        assert list(kept.read({name})) == [(1, name, DATA[name])]
-        kept.keep(1, name, DATA[name])
-        kept.wait()
-        assert list(tmp_path.iterdir()) == [path]  # it is there already
+    kept = KeptObjects(tmp_path, RUN)
+    assert list(kept.read({name})) == [(1, name, DATA[name])]
+    kept.keep(1, name, DATA[name])
+    kept.write()
+    assert list(tmp_path.iterdir()) == [path]  # it is there already
 
 
 @pytest.mark.refuses("OPS-17")
 def test_what_is_not_needed_any_more_goes_when_the_journal_says_so(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         keep(tmp_path, step)
-    with closing(KeptObjects(tmp_path, RUN)) as kept:
-        kept.discard(10)
-        kept.wait()
-        assert len(list(tmp_path.iterdir())) == 3
-        kept.tidy()
-        kept.wait()
-        assert {step for step, _, _ in kept.read(DATA)} == {10}
-        kept.remove()
+    kept = KeptObjects(tmp_path, RUN)
+    kept.discard(10)
+    kept.write()
+    assert len(list(tmp_path.iterdir())) == 3
+    kept.tidy()
+    kept.write()
+    assert {step for step, _, _ in kept.read(DATA)} == {10}
+    kept.remove()
     assert not list(tmp_path.iterdir())
 
 
@@ -101,24 +99,17 @@ def shared() -> Iterator[Path]:
 
 @pytest.mark.refuses("OPS-17")
 def test_a_read_only_folder_is_said_in_a_line(shared: Path) -> None:
-    with closing(KeptObjects(shared, RUN)) as kept, read_only(shared):
-        kept.keep(1, object_digest(b"a"), b"a")
-        with pytest.raises(JournalError, match=ONE_LINE.format("Permission denied")):
-            kept.wait()
-        with pytest.raises(JournalError):
-            kept.wait()  # it does not become durable by asking again
+    kept = KeptObjects(shared, RUN)
+    kept.keep(1, object_digest(b"a"), b"a")
+    with read_only(shared), pytest.raises(JournalError, match=ONE_LINE.format("Permission denied")):
+        kept.write()
 
 
 @pytest.mark.refuses("OPS-17")
 @pytest.mark.parametrize("size", [1, 1 << 20])
 def test_a_full_disk_is_said_in_a_line(tmp_path: Path, size: int) -> None:
-    with closing(KeptObjects(tmp_path, RUN)) as kept:
-        full(tmp_path, 1)
-        kept.keep(1, object_digest(bytes(size)), bytes(size))
-        with pytest.raises(JournalError, match=ONE_LINE.format("No space left on device")):
-            kept.wait()
-
-
-def full(folder: Path, step: int) -> None:
-    """Have no room for what the first process keeps for this step."""
-    (folder / f"journal-{RUN.hex()[:16]}.objects-{step}-1").symlink_to("/dev/full")
+    kept = KeptObjects(tmp_path, RUN)
+    (tmp_path / f"journal-{RUN.hex()[:16]}.objects-1-1").symlink_to("/dev/full")
+    kept.keep(1, object_digest(bytes(size)), bytes(size))
+    with pytest.raises(JournalError, match=ONE_LINE.format("No space left on device")):
+        kept.write()
