@@ -113,7 +113,8 @@ class KeptObjects:
         """Let files that nobody needs go before the next is written: call it when the journal is durable."""
         if self._obsolete > self._removable:
             self._removable = self._obsolete
-            self._kept = {entry for entry in self._kept if entry[0] >= self._removable}
+            # A copy: another thread may be reading what earlier processes kept.
+            self._kept = {entry for entry in tuple(self._kept) if entry[0] >= self._removable}
 
     def _remove_old(self) -> None:
         for step, _, path in self._files():

@@ -170,22 +170,16 @@ class Recovery:
         aggregates = {*(state.last.aggregates if state.last else ())}
         bodies = [envelope.message.body for envelope in state.slots.values() if envelope.message]
         aggregates |= {body.aggregate for body in bodies if isinstance(body, Reduce)}
-        made = {
-            name
-            for attempt in self._aggregates
-            if self._can_aggregate(attempt)
-            for name in self._own_aggregate(attempt)
-        }
+        ready = filter(self._can_aggregate, self._aggregates)  # what is computed again need not be fetched
+        made = {name for attempt in ready for name in self._own_aggregate(attempt)}
         for name, wanted in list(self._lost.items()):
             data = peer.backend.store.data(name)
-            if data is not None:
+            if data is not None and peer.backend.store.keep(name, wanted.step):
                 peer.hold(name, data, wanted.step)
                 continue
             # Everybody serves an aggregate; a part, only who contributed it.
-            sources = (
-                others if name in aggregates else [source for source in wanted.sources if source in others]
-            )
-            for source in () if name in made else sources:
+            sources = [source for source in wanted.sources if source in others]
+            for source in () if name in made else others if name in aggregates else sources:
                 if wanted.size is None:
                     peer.perform(fx.FetchModel(source, name, wanted.step))
                 else:
