@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Container, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -88,7 +89,7 @@ class KeptObjects:
 
     # -- reading ----------------------------------------------------------------------------------------
 
-    def read(self, wanted: Container[Digest]) -> Iterator[tuple[int, Digest, bytes]]:
+    def read(self, wanted: Container[Digest]) -> Iterator[tuple[int, Digest, bytearray]]:
         """Return what earlier processes kept of this, with the step that needs it, but not what was damaged.
 
         Raises JournalError where the disk refuses.
@@ -127,7 +128,7 @@ class KeptObjects:
             path.unlink(missing_ok=True)
 
 
-def _objects(file: BinaryIO, wanted: Container[Digest]) -> Iterator[tuple[Digest, bytes]]:
+def _objects(file: BufferedReader, wanted: Container[Digest]) -> Iterator[tuple[Digest, bytearray]]:
     """Return the objects of a file whose bytes have the digest that stands before them (spec OPS-18)."""
     left = os.fstat(file.fileno()).st_size
     while left >= _NAME + _LENGTH:
@@ -138,5 +139,7 @@ def _objects(file: BinaryIO, wanted: Container[Digest]) -> Iterator[tuple[Digest
             return  # cut off; or its length is not what was written, and all after it is lost
         if name not in wanted:
             file.seek(length, os.SEEK_CUR)
-        elif object_digest(data := file.read(length)) == name:
+            continue
+        data = bytearray(length)  # torch wants writable memory
+        if file.readinto(data) == length and object_digest(data) == name:
             yield name, data

@@ -125,7 +125,7 @@ class Recovery:
         """
         if self._peer.kept is not None:
             for step, name, data in self._peer.kept.read(self._lost_at_first):
-                self._peer.backend.store.add_fetched(name, memoryview(data), step)
+                self._peer.backend.store.add_fetched(name, data, step)
         models, made, found = self._outstanding.models, self._outstanding.made, set[int]()
         own = [Attempt(evolve(r, audit=None), result) for r, result in made if isinstance(r, Prepare) and r.own]
         for step, name in models:

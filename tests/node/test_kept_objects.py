@@ -30,7 +30,7 @@ def keep(folder: Path, step: int = 1) -> Path:
     return max(folder.iterdir())
 
 
-def found(folder: Path) -> dict[bytes, bytes]:
+def found(folder: Path) -> dict[bytes, bytearray]:
     return {name: data for _, name, data in KeptObjects(folder, RUN).read(DATA)}
 
 
