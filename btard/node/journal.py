@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -67,17 +67,11 @@ def journal_path(folder: Path, run: bytes) -> Path:
 
 
 class Journal:
-    """The journal of one peer in one run. Opening it gives back what is in it as `saved`, None where it is new.
+    """The journal of one peer in one run. Opening it gives back what is in it as `saved`, None if it is new."""
 
-    ``durable`` is called before COMMIT is signed: what else has to be on disk by then waits there.
-    """
-
-    def __init__(
-        self, path: Path, run: bytes, key: bytes, version: str = "", durable: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, path: Path, run: bytes, key: bytes, version: str = "") -> None:
         """Open or create it. Raises JournalError where it is another's, damaged, or the disk refuses."""
         self._path, self._head_path = path, path.with_name(path.name + "-head")
-        self.durable = durable
         self.saved: Saved | None = None
         self._identity = {"format": bytes([FORMAT]), "run": run, "key": key, "version": version.encode()}
         self._pending: list[tuple[int, bytes, bytes]] = []

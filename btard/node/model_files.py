@@ -5,26 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from btard.hashing import object_digest
 from btard.node.disk import refused
 from btard.node.journal import JournalError, sync_folder
+from btard.node.writer import Writer
 from btard.statemachine.messages import Digest
 
 
 class ModelFiles:
     """Two files that are written in turn, in the background; what is in them is known by its digest."""
 
-    def __init__(self, folder: Path, run: bytes) -> None:
+    def __init__(self, folder: Path, run: bytes, writer: Writer | None = None) -> None:
         self._paths = [folder / f"journal-{run.hex()[:16]}.model{turn}" for turn in (0, 1)]
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="btard-model")
-        self._writing: Future[None] | None = None
+        self._writer = writer or Writer("btard-model")
 
     def write(self, step: int, pieces: Iterable[bytes | memoryview]) -> None:
         """Begin to write the model before ``step``; ``pieces`` are read in another thread."""
-        self._writing = self._pool.submit(self._write, self._paths[step % 2], pieces)
+        self._writer.begin(lambda: self._write(self._paths[step % 2], pieces))
 
     def _write(self, path: Path, pieces: Iterable[bytes | memoryview]) -> None:
         draft = path.with_name(path.name + "-new")
@@ -42,8 +41,7 @@ class ModelFiles:
 
     def wait(self) -> None:
         """Wait until everything is durable. Raises JournalError where the disk refused."""
-        if self._writing is not None:
-            self._writing.result()
+        self._writer.wait()
 
     def read(self, digest: Digest) -> bytes | None:
         """Return the model with this digest, None where no file holds it. Raises JournalError."""
@@ -64,4 +62,4 @@ class ModelFiles:
 
     def close(self) -> None:
         """Wait for what is being written."""
-        self._pool.shutdown(wait=True)
+        self._writer.close()

@@ -19,11 +19,11 @@ class Objects:
     _asked: dict[Digest, int] = field(factory=dict)  # of objects on their way: the step that needs them
     _offered: dict[Digest, frozenset[int] | None] = field(factory=dict)  # to whom; None: to everybody
 
-    def fetch(self, effect: fx.Fetch) -> int | None:
-        """Ask for an object, unless it is here: then return its size in bytes."""
+    def fetch(self, effect: fx.Fetch) -> memoryview | None:
+        """Ask for an object, unless it is here: then return it."""
         data = self.store.data(effect.digest)
         if data is not None and self.store.keep(effect.digest, effect.step):
-            return len(data)
+            return data
         self._asked[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, effect.size)
         return None
@@ -33,12 +33,12 @@ class Objects:
         self._asked[effect.digest] = effect.step
         self.host.fetch(effect.source, effect.digest, size)
 
-    def came(self, digest: Digest, data: memoryview | bytearray) -> bool:
-        """Keep a fetched object, whose size and digest hold; say whether anybody still needs it."""
+    def came(self, digest: Digest, data: memoryview | bytearray) -> int | None:
+        """Keep a fetched object, whose size and digest hold; say which step needs it, None where none does."""
         step = self._asked.pop(digest, None)
         if step is not None:
             self.store.add_fetched(digest, data, step)
-        return step is not None
+        return step
 
     def offer(self, effect: fx.Offer) -> bool:
         """Serve an object to these and to whom it was offered before: equal parts are one object.

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from btard.statemachine import effects as fx
-from btard.statemachine.compute import Aggregate, Applied, Apply, Loaded, Prepare, Request, Result, Save
+from btard.statemachine.compute import Aggregate, Applied, Apply, Load, Loaded, Prepare, Request, Result, Save
 from btard.statemachine.effects import Effect, Timer
 from btard.statemachine.events import Computed, Event, Fired, Start
 from btard.statemachine.messages import Digest
@@ -104,6 +104,12 @@ class Outstanding:
         self.wanted[digest] = Wanted(sources, step, size)
 
     def _discard(self, before: int) -> None:
+        # A computation that was dropped on coming back never has a result (OPS-21).
+        self.computing = tuple(
+            request
+            for request in self.computing
+            if isinstance(request, Apply | Load | Save) or request.step >= before
+        )
         # An update is made again until the model behind it is on disk, which is so in the step after.
         self.made = tuple(entry for entry in self.made if entry[0].step >= before)
         self.wanted = {name: wanted for name, wanted in self.wanted.items() if wanted.step >= before}

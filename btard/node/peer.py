@@ -21,6 +21,7 @@ from btard.node.computing import Compute, Computing, Figures
 from btard.node.gathering import HELLO_INTERVAL, Gathering, Report
 from btard.node.hello import Hello, decode_hello
 from btard.node.journal import Journal, JournalError
+from btard.node.kept_objects import KeptObjects
 from btard.node.links import TIMER as LINKS_TIMER
 from btard.node.links import Links
 from btard.node.model_files import ModelFiles
@@ -34,7 +35,7 @@ from btard.statemachine.config import Config, quorum
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import handle, initial
-from btard.statemachine.messages import Body, Chain, Commit, Envelope, Frame
+from btard.statemachine.messages import Body, Chain, Commit, Digest, Envelope, Frame
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
@@ -53,6 +54,7 @@ class Peer:
     journal: Journal | None  # None only where nothing outlives the process: in simulations
     ledger: Ledger
     models: ModelFiles | None = field(default=None, kw_only=True)  # beside the journal
+    kept: KeptObjects | None = field(default=None, kw_only=True)  # beside it, too
     hello: Hello
     differences: Callable[[Any], str]  # between this numerics class and another
     described: Callable[[Any], str]  # a numerics class in words
@@ -219,9 +221,26 @@ class Peer:
 
     def on_bulk(self, digest: bytes, data: memoryview | bytearray) -> None:
         """A fetched object came; its size and digest hold."""
-        if self.failure is None and self._objects.came(digest, data):
-            self.feed(Held(digest, len(data)))
+        if self.failure is None:
+            step = self._objects.came(digest, data)
+            if step is not None:
+                self.hold(digest, data, step)
+
+    def hold(self, name: Digest, data: memoryview | bytearray, step: int) -> None:
+        """Let the state machine know of an object once it is on disk, if it is to be there (spec OPS-17)."""
+        held = Held(name, len(data))
+        if self.kept is None:
+            self.feed(held)
             self._recover()
+        else:
+            self.kept.keep(step, name, data)
+            self.host.store(held, self.kept.write)
+
+    def _kept(self, held: Held, result: object) -> None:
+        if isinstance(result, Failure):
+            self._failed("keep", result)
+        elif self.backend.store.data(held.digest) is not None:  # else nobody needs it any more
+            self.feed(held)
 
     def resume(self, without: tuple[int, ...]) -> None:
         """The operator gives up these members (spec AGR-24, AGR-26)."""
@@ -256,6 +275,8 @@ class Peer:
                     self.recovery.recalled(cast(list[Attempt], result))
             case Attempt() if self.recovery is not None:
                 self.recovery.done(token, result)
+            case Held():
+                self._kept(token, result)
             case Judgement():
                 self._computing.judged(token, result)
             case Figures():
@@ -348,9 +369,9 @@ class Peer:
             case fx.Send():
                 self._send(effect)
             case fx.Fetch():
-                size = self._objects.fetch(effect)
-                if size is not None:
-                    self.feed(Held(effect.digest, size))
+                data = self._objects.fetch(effect)
+                if data is not None:
+                    self.hold(effect.digest, data, effect.step)
             case fx.FetchModel():
                 self._objects.fetch_model(effect, self.backend.model_size)
             case fx.Offer():
@@ -359,6 +380,8 @@ class Peer:
             case fx.Discard():
                 if self.recovery is not None:
                     self.recovery.discard(effect.step)
+                if self.kept is not None:
+                    self.kept.discard(effect.step)
                 self._objects.discard(effect.step)
             case fx.Compute():
                 if self.recovery is not None:
@@ -400,6 +423,8 @@ class Peer:
         own = not isinstance(effect.frame, Envelope) or effect.frame.author == self.config.me
         if self.journal is not None and own:
             self.journal.flush()
+            if self.kept is not None:
+                self.kept.tidy()
         self._send_to(effect.frame, effect.to)
 
     def _send_to(self, frame: Frame, to: tuple[int, ...]) -> None:

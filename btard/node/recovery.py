@@ -1,7 +1,7 @@
 """A peer that comes back: its state from the journal, and what was under way is taken up again (spec OPS-5).
 
-Objects are not on disk. The own parts and the own aggregate are computed again, and have to come out as they
-were; everything else is fetched again. A computation that lacks an object waits until it comes.
+What others served is on disk (spec OPS-17); what is not, or was damaged, is fetched again. The own parts and
+the own aggregate are computed again, and have to come out as they were. What lacks an object waits for it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from btard.statemachine.compute import (
     Aggregate,
     Aggregated,
     Apply,
+    Load,
     Prepare,
     Prepared,
     Request,
@@ -30,6 +31,7 @@ from btard.statemachine.config import Config
 from btard.statemachine.events import Returned
 from btard.statemachine.handle import handle, initial
 from btard.statemachine.messages import Digest, Reduce
+from btard.statemachine.results import counts
 from btard.statemachine.state import State
 from btard_transports.interface import Failure
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from btard.node.peer import Peer
 
 GENESIS_STEP: Final = 1  # the model before it is the task's own
+_ON_THE_MODEL: Final = (Prepare, Apply, Load, Save)  # what moves it, or reads it as it is when their turn comes
 
 
 @frozen
@@ -91,8 +94,10 @@ class Recovery:
         self._lost = dict(self._outstanding.wanted)
         for attempt in self._aggregates:
             self._lost.update(self._own_aggregate(attempt))
-        self._busy = True  # until the models are in place
-        self._stuck = False  # the first of the queue lacks an object
+        self._lost_at_first = frozenset(self._lost)
+        self._recalled = False  # whether the models are in place, and what was kept
+        self._busy = False
+        self._lacking: set[Attempt] = set()  # they lack an object
         self._came = False  # an object, since the computation under way began
 
     def _own_aggregate(self, attempt: Attempt) -> dict[Digest, Wanted]:
@@ -105,19 +110,22 @@ class Recovery:
     @property
     def over(self) -> bool:
         """Whether everything is as if the peer had never been away."""
-        return not (self._busy or self._queue or self._lost)
+        return self._recalled and not (self._busy or self._queue or self._lost)
 
     def begin(self) -> None:
-        """Put models and own parts in place; all else follows when that is done."""
+        """Put models, own parts and what was kept in place; all else follows when that is done."""
         self._peer.host.submit(Recall(), self.recall)
 
     # -- models and own parts, where computations run -----------------------------------------------------
 
     def recall(self) -> list[Attempt]:
-        """Load the last two models, as far as they are there, and make the own parts at each.
+        """Load what was kept, and the last two models, as far as they are there; make the own parts at each.
 
         Returns what has to be computed before anything else: an update that is not on disk and what follows it.
         """
+        if self._peer.kept is not None:
+            for step, name, data in self._peer.kept.read(self._lost_at_first):
+                self._peer.backend.store.add_fetched(name, data, step)
         models, made, found = self._outstanding.models, self._outstanding.made, set[int]()
         own = [Attempt(evolve(r, audit=None), result) for r, result in made if isinstance(r, Prepare) and r.own]
         for step, name in models:
@@ -149,7 +157,7 @@ class Recovery:
     def recalled(self, first: list[Attempt]) -> None:
         """Say again what was said, set timers, ask for objects; ``first`` is to be computed before the rest."""
         peer, state = self._peer, self._peer.state
-        self._busy = False
+        self._recalled = True
         self._queue.extendleft(reversed(first))
         for timer, delay in self._outstanding.timers.items():
             # The rounds of an agreement are over when the others say so: those here would be later (AGR-13).
@@ -162,10 +170,16 @@ class Recovery:
         aggregates = {*(state.last.aggregates if state.last else ())}
         bodies = [envelope.message.body for envelope in state.slots.values() if envelope.message]
         aggregates |= {body.aggregate for body in bodies if isinstance(body, Reduce)}
-        for name, wanted in self._lost.items():
+        ready = filter(self._can_aggregate, self._aggregates)  # what is computed again need not be fetched
+        made = {name for attempt in ready for name in self._own_aggregate(attempt)}
+        for name, wanted in list(self._lost.items()):
+            data = peer.backend.store.data(name)
+            if data is not None and peer.backend.store.keep(name, wanted.step):
+                peer.hold(name, data, wanted.step)
+                continue
             # Everybody serves an aggregate; a part, only who contributed it.
             sources = [source for source in wanted.sources if source in others]
-            for source in others if name in aggregates else sources:
+            for source in () if name in made else others if name in aggregates else sources:
                 if wanted.size is None:
                     peer.perform(fx.FetchModel(source, name, wanted.step))
                 else:
@@ -184,23 +198,36 @@ class Recovery:
 
     def look(self) -> None:
         """Do what can be done now: call it when an object came."""
+        if not self._recalled:
+            return
         store = self._peer.backend.store
         for name in [name for name in self._offers if store.data(name) is not None]:
             to = self._offers.pop(name).to
             self._peer.perform(fx.Offer(name, None if to is None else tuple(sorted(to))))
         for name in [name for name in self._lost if store.data(name) is not None]:
             del self._lost[name]
-            self._stuck, self._came = False, True
+            self._lacking.clear()
+            self._came = True
         if self._busy:
             return
         attempt = next(filter(self._can_aggregate, self._aggregates), None)
         if attempt is not None:
             self._aggregates.remove(attempt)
-        elif self._queue and not self._stuck:
-            attempt = self._queue[0]
+        else:
+            attempt = self._next()
         if attempt is not None:
             self._busy, self._came = True, False
             self._peer.submit(attempt, attempt.request)
+
+    def _next(self) -> Attempt | None:
+        """The first that counts and lacks nothing; what rests on the model overtakes nothing (spec OPS-21)."""
+        state = self._peer.state
+        self._queue = deque(at for at in self._queue if at.expected is not None or counts(state, at.request))
+        for attempt in self._queue:
+            if attempt not in self._lacking:
+                first = attempt is self._queue[0]
+                return attempt if first or not isinstance(attempt.request, _ON_THE_MODEL) else None
+        return None
 
     def _can_aggregate(self, attempt: Attempt) -> bool:
         store, request = self._peer.backend.store, attempt.request
@@ -212,11 +239,11 @@ class Recovery:
         """An attempt is over: it lacked an object, or its result is that of the computation."""
         self._busy = False
         if isinstance(result, Failure) and isinstance(result.exception, MissingObjectError):
-            self._stuck = not self._came  # what it lacked may have come meanwhile
+            if not self._came:  # else what it lacked may have come meanwhile
+                self._lacking.add(attempt)
         else:
-            if self._queue and self._queue[0] is attempt:
-                self._queue.popleft()
-            self._stuck = False
+            if attempt in self._queue:
+                self._queue.remove(attempt)
             if isinstance(result, Failure) or attempt.expected is None:
                 if not isinstance(result, Failure):
                     self._peer.follow_up(attempt.request)

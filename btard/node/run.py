@@ -29,6 +29,7 @@ from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.interrupted import Interrupted
 from btard.node.journal import Journal, journal_path
+from btard.node.kept_objects import KeptObjects
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
 from btard.node.saving import MODEL, save_last, save_trained
@@ -92,6 +93,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         log = EventLog(options.out / "events.jsonl", narrator, options.verbose, genesis.run_id.hex())
         closing.callback(log.close)
         mesh = closing.enter_context(_listening(genesis, me, keys, options))
+        kept = KeptObjects(options.out, genesis.run_id)
         journal = Journal(
             journal_path(options.out, genesis.run_id), genesis.run_id, keys.sign_public, version("btard")
         )
@@ -101,7 +103,7 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         closing.callback(ledger.close)
         models = ModelFiles(options.out, genesis.run_id)
         closing.callback(models.close)
-        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models)
+        peer = make_peer(genesis, me, keys, task, mesh, journal, ledger, log, options, models, kept)
         peer.remember()
         if peer.released:
             _say_finished(peer, task, genesis, options, log)
@@ -134,10 +136,11 @@ def run_peer(genesis: RunFile, keys: KeyPair, options: Options) -> None:
         if peer.failure is None:
             _save(task, genesis, options, log)
             models.remove()
-        kept = "" if peer.failure is None else save_last(peer, task, options.out)
+            kept.remove()
+        left = "" if peer.failure is None else save_last(peer, task, options.out)
         log("summary", **_summary(peer, genesis.parameters.steps, mesh, log), **_excesses(peer))
         if peer.failure is not None:
-            raise StoppedError(names.put(peer.failure) + kept)
+            raise StoppedError(names.put(peer.failure) + left)
 
 
 def _narrator(genesis: RunFile, names: Names, options: Options) -> Narrator:
@@ -220,6 +223,7 @@ def make_peer(
     log: Any,
     options: Options,
     models: ModelFiles | None = None,
+    kept: KeptObjects | None = None,
 ) -> Peer:
     """Put a peer together around any host."""
     numerics = fingerprint(task)
@@ -250,6 +254,7 @@ def make_peer(
         "journal": journal,
         "ledger": ledger,
         "models": models,
+        "kept": kept,
         "hello": hello,
         "differences": numerics.differences,
         "described": described,

@@ -49,7 +49,7 @@ from btard.statemachine.phases import applied, enter_commit, finish, leave, ling
 from btard.statemachine.pulls import pull_now, pull_where_views_differ
 from btard.statemachine.ratify import outcome_due, ratify, round_over, unratified, unsettled
 from btard.statemachine.receive import receive
-from btard.statemachine.results import aggregate, aggregated, prepared, sketched, verified
+from btard.statemachine.results import aggregate, aggregated, counts, prepared, sketched, verified
 from btard.statemachine.roles import next_step
 from btard.statemachine.settle import note_evidence
 from btard.statemachine.state import NOTHING, State, Step
@@ -135,6 +135,8 @@ def _replay(turn: Turn) -> None:
 
 
 def _computed(turn: Turn, request: Request, result: Result) -> None:
+    if not counts(turn.state, request):
+        return
     match request, result:
         case Apply(), Applied():
             applied(turn, request.step, result.digest)
@@ -145,11 +147,9 @@ def _computed(turn: Turn, request: Request, result: Result) -> None:
             prepare(turn)
             finish(turn)
         case Judge(raised=Phase.VALIDATE), Judged():
-            if request.epoch == turn.state.epoch:
-                judged_report(turn, request, result)
+            judged_report(turn, request, result)
         case Prepare() | Aggregate() | Sketch() | Verify() | Judge(), _:
-            if (request.epoch, request.step) == (turn.state.epoch, turn.at.number):
-                _computed_for_phase(turn, request, result)  # else the epoch ended before the computation did
+            _computed_for_phase(turn, request, result)
 
 
 def _computed_for_phase(turn: Turn, request: Request, result: Result) -> None:

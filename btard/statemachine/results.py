@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from btard.statemachine import effects as fx
 from btard.statemachine.checks import bulk_of_part
-from btard.statemachine.compute import Aggregate, Aggregated, Prepared, Sketched, Verified
+from btard.statemachine.compute import (
+    Aggregate,
+    Aggregated,
+    Judge,
+    Prepare,
+    Prepared,
+    Request,
+    Sketch,
+    Sketched,
+    Verified,
+    Verify,
+)
 from btard.statemachine.form import report_due
 from btard.statemachine.lateness import late_before
 from btard.statemachine.messages import Accuse, Commit, Reduce, Validate
 from btard.statemachine.phases import ask, input_objects, secrets_of
 from btard.statemachine.randomness import Purpose, Secrets, commitment
+from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.statemachine.turn import Turn
+
+
+def counts(state: State, request: Request) -> bool:
+    """Whether the result of a request is still of use: its epoch, or step, may have ended before it came."""
+    match request:
+        case Judge(raised=Phase.VALIDATE):  # a report is judged wherever the step has got meanwhile (VER-19)
+            return request.epoch == state.epoch
+        case Prepare() | Aggregate() | Sketch() | Verify() | Judge():
+            return (request.epoch, request.step) == (state.epoch, state.at.number)
+    return True
 
 
 def prepared(turn: Turn, result: Prepared) -> None:

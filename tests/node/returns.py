@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 
@@ -14,11 +15,13 @@ from btard.ledger.file import Ledger
 from btard.node.bookkeeping import keep_ledger
 from btard.node.hello import Hello
 from btard.node.journal import Journal, journal_path
+from btard.node.kept_objects import KeptObjects
 from btard.node.model_files import ModelFiles
 from btard.node.peer import Peer
+from btard.node.writer import Writer
 from btard.statemachine import effects as fx
 from btard.statemachine.config import Config
-from btard.statemachine.messages import Digest, Envelope, SlotKey
+from btard.statemachine.messages import Body, Digest, Envelope, SlotKey
 from btard.statemachine.parameters import Timing
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame
@@ -36,6 +39,25 @@ class Crashed(BaseException):
     """The process is gone, before it carried out this effect."""
 
     effect: fx.Effect
+
+
+class Lagging(Writer):
+    """Writes nothing before it is waited for: what a process did not wait for is lost with it."""
+
+    def __init__(self) -> None:
+        super().__init__("never used")
+        self._waiting: list[Callable[[], None]] = []
+
+    def begin(self, job: Callable[[], None]) -> None:
+        self._waiting.append(job)
+
+    def wait(self) -> None:
+        while self._waiting:
+            self._waiting[0]()
+            del self._waiting[0]
+
+    def close(self) -> None:
+        self._waiting.clear()
 
 
 @define(eq=False)
@@ -64,12 +86,14 @@ class Returns:
     steps: int = 2
     seed: int = 0
     kept: frozenset[int] = frozenset({0})
+    changes: Mapping[str, Any] = field(factory=dict)  # of the run's parameters
     timing: Timing = field(factory=lambda: timing().with_absence(ABSENCE))
     network: MemoryNetwork = field(init=False)
     nodes: dict[int, Mortal] = field(factory=dict)
     logs: dict[int, Log] = field(factory=dict)
     signed: dict[tuple[int, SlotKey], Digest] = field(factory=dict)
     lost: Callable[[int, int], bool] = lambda sender, receiver: False  # whether a frame is
+    lost_bodies: type[Body] | tuple[()] = ()  # what peer 0 is not sent
     lies: dict[int, Callable[[Envelope], list[Envelope]]] = field(factory=dict)  # what a cheat sends besides
     _processes: int = 0
 
@@ -83,15 +107,16 @@ class Returns:
         """Start a process: what an earlier one of this peer kept is all that it knows."""
         self._processes += 1
         pairs = [key(peer) for peer in range(self.peers)]
-        run = parameters(self.peers, self.steps)
+        run = parameters(self.peers, self.steps, **self.changes)
         config = Config(RUN, me, tuple(p.sign_public for p in pairs), run, self.timing, pairs[me].sign, verify)
         draws = random.Random(f"{self.seed} {self._processes}")
         home, log = self.folder / f"p{me}", Log()
         home.mkdir(exist_ok=True)
-        journal = models = None
+        journal = models = kept = None
         if me in self.kept:
+            kept = KeptObjects(home, RUN)
             journal = Journal(journal_path(home, RUN), RUN, pairs[me].sign_public)
-            models = ModelFiles(home, RUN)
+            models = ModelFiles(home, RUN, Lagging())
             ledger = keep_ledger(home, RUN, "", "", journal, lambda reason: log("error", reason=reason))
         else:
             ledger = Ledger.create(home, RUN, "", "")
@@ -102,6 +127,7 @@ class Returns:
             journal=journal,
             ledger=ledger,
             models=models,
+            kept=kept,
             hello=Hello("1", RUN, object_digest(MODEL), b"", b"", {}, draws.randbytes(8)),
             differences=lambda _: "",
             described=lambda _: "",
@@ -152,7 +178,9 @@ class Returns:
         if isinstance(decoded, Envelope) and decoded.message is not None and decoded.author == sender:
             known = self.signed.setdefault((sender, decoded.message.slot), decoded.hash)
             assert known == decoded.hash, f"peer {sender} signed twice for {decoded.message.slot}"
-        return [] if self.lost(sender, receiver) else [(0.0, frame)]
+        message = decoded.message if isinstance(decoded, Envelope) else None
+        lost = receiver == 0 and message is not None and isinstance(message.body, self.lost_bodies)
+        return [] if lost or self.lost(sender, receiver) else [(0.0, frame)]
 
     def check_finished(self) -> None:
         """All have finished with one model, nobody is out, and nobody stopped."""

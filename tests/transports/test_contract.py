@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -222,6 +223,18 @@ def test_computations_run_in_order_and_failures_are_results(make: Make) -> None:
     assert isinstance(failure, Failure)
     assert str(failure.exception) == "no"
     assert recorder.done[6] == ("after", "fine")
+
+
+def test_no_computation_holds_up_what_is_stored(zmq_fabric: Make) -> None:
+    fabric = zmq_fabric(1)
+    host, recorder = fabric.hosts[0], fabric.recorders[0]
+    stored = threading.Event()
+    host.submit("computed", lambda: stored.wait(60))  # in vain, if they shared a thread
+    host.store("first", lambda: "1")
+    host.store("second", stored.set)
+    fabric.until(lambda: len(recorder.done) == 3)
+    assert [done for done in recorder.done if done[0] != "computed"] == [("first", "1"), ("second", None)]
+    assert ("computed", True) in recorder.done
 
 
 @pytest.mark.refuses("NET-3")

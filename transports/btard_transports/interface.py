@@ -121,6 +121,9 @@ class Host(Protocol):
     def submit(self, token: Hashable, function: Callable[[], object]) -> None:
         """Compute aside, one at a time in order of submission; the result comes with `on_done`."""
 
+    def store(self, token: Hashable, function: Callable[[], object]) -> None:
+        """Write files aside, as `submit` computes, and beside that: no computation holds it up."""
+
     def set_members(self, peers: frozenset[int]) -> None:
         """From now on have links with these peers alone; requests to others are forgotten."""
 

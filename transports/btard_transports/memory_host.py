@@ -88,6 +88,10 @@ class MemoryHost:
         self._busy_until = max(self._busy_until, self._network.now) + self._network.compute_time
         self._network.after(self._busy_until - self._network.now, partial(self._compute, token, function))
 
+    def store(self, token: Hashable, function: Callable[[], object]) -> None:
+        """See Host. It takes no time, but things happen before it, the end of this peer for instance."""
+        self._network.after(0.0, partial(self._compute, token, function))
+
     def _compute(self, token: Hashable, function: Callable[[], object]) -> None:
         if not self.stopped:
             self._deliver(delivery.done(*call(token, function)))

@@ -117,10 +117,11 @@ class ZmqMesh:
         )
         closing.callback(lambda: self._intake.close(self._linger_ms))
         closing.callback(self._hang_up_all)
-        self._worker = Worker(self._waker)
+        self._worker, self._disk = Worker(self._waker), Worker(self._waker)
         closing.callback(self._worker.close)
+        closing.callback(self._disk.close)
         self._intake.register(self._watch)
-        self._watch.add(self._waker.fileno(), self._read_worker)
+        self._watch.add(self._waker.fileno(), self._read_workers)
 
     def close(self) -> None:
         """End the worker thread, flush what was sent and close every socket. Closing again does nothing."""
@@ -176,6 +177,10 @@ class ZmqMesh:
     def submit(self, token: Hashable, function: Callable[[], object]) -> None:
         """See Host."""
         self._worker.submit(token, function)
+
+    def store(self, token: Hashable, function: Callable[[], object]) -> None:
+        """See Host."""
+        self._disk.submit(token, function)
 
     def set_members(self, peers: frozenset[int]) -> None:
         """See Host. Raises ValueError for a peer without an endpoint."""
@@ -273,10 +278,11 @@ class ZmqMesh:
         dues = (due for due in (retry_at, self._timers.next_due(), self._next_check) if due is not None)
         return max(0.0, min(timeout, min(dues) - now))
 
-    def _read_worker(self) -> Iterator[Delivery]:
+    def _read_workers(self) -> Iterator[Delivery]:
         self._waker.clear()
-        while (finished := self._worker.finished()) is not None:
-            yield delivery.done(*finished)
+        for worker in (self._worker, self._disk):
+            while (finished := worker.finished()) is not None:
+                yield delivery.done(*finished)
 
     def _check(self) -> None:
         for link in self._links.values():
