@@ -78,6 +78,7 @@ class Journal:
         self._pending_signed: dict[bytes, tuple[int, bytes, bytes]] = {}  # by slot: number, hash, checksum
         self._replaces = False  # the history on disk: the first pending row is a snapshot
         self._number, self._sum = 0, _EMPTY
+        self.events = 0  # since the last snapshot
         self._signed, self._signed_sum = 0, _EMPTY
         try:
             if not path.exists():
@@ -156,6 +157,7 @@ class Journal:
             if (number, check) != (self._number, self._sum):
                 raise self._damaged(f"event {number} was changed")
             values.append(data)
+        self.events = len(values)
         self._check_head()
         if values:
             state, outstanding = thaw(values[0])
@@ -231,10 +233,12 @@ class Journal:
         self._pending.clear()
         self._replaces = True
         self._begin_chain(self._number + 1)
+        self.events = 0
         self._append(freeze((state, outstanding)))
 
     def _append(self, data: bytes) -> None:
         self._link(data)
+        self.events += 1
         self._pending.append((self._number, data, self._sum))
         if len(self._pending) > MAX_PENDING:
             self.flush()

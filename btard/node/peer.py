@@ -41,6 +41,8 @@ from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
 
+MAX_EVENTS: Final = 20_000
+"""In a journal since it was last begun anew: a peer may be halted for weeks, and asked all the time."""
 _FRESH: Final = (Phase.COMMIT, Phase.DONE)  # with them, nothing of the step before has to be done again
 
 
@@ -349,7 +351,8 @@ class Peer:
         ):
             return
         self.outstanding.follow(event, effects, state.at.number)
-        if any(isinstance(effect, fx.Entered) and effect.phase in _FRESH for effect in effects):
+        fresh = any(isinstance(effect, fx.Entered) and effect.phase in _FRESH for effect in effects)
+        if fresh or journal.events >= MAX_EVENTS:
             journal.snapshot(state, self.outstanding)
         else:
             journal.record(event)

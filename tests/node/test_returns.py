@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from btard.ledger.recorder import Recorder
+from btard.node import peer as peer_module
 from btard.node.journal import Journal, JournalError, journal_path
 from btard.statemachine import effects as fx
-from btard.statemachine.messages import Chain, Envelope, Evidence, EvidenceKind, GuiltyClass
+from btard.statemachine.messages import Chain, Envelope, Evidence, EvidenceKind, GuiltyClass, Poll
 from btard.statemachine.state import State
 from btard.statemachine.table import Phase
 from btard.wire import encode_frame
@@ -36,6 +38,33 @@ def all_crashes(folder: Path, peers: int, first: int, stride: int) -> list[fx.Ef
         if effect is None:
             break
     return crashes
+
+
+@pytest.mark.shows("OPS-5", "OPS-22")
+@pytest.mark.parametrize("events", [1, 7])
+def test_a_journal_begun_anew_in_the_middle_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: int
+) -> None:
+    """Where it stands, and what is under way, is all that a peer has to know."""
+    monkeypatch.setattr(peer_module, "MAX_EVENTS", events)
+    assert len(all_crashes(tmp_path, 4, 3 + events, 41)) >= 5
+
+
+@pytest.mark.shows("OPS-22")
+@pytest.mark.refuses("OPS-22")
+def test_a_journal_does_not_grow_however_long_a_peer_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_module, "MAX_EVENTS", 50)
+    with closing(Returns(tmp_path, 4, seed=1)) as returns:
+        peer = returns.nodes[0]
+        returns.run(lambda: peer.state.at.number == 2)
+        assert peer.journal is not None
+        for _ in range(200):
+            peer.on_control(3, encode_frame(Poll(0, 1, int(Phase.COMMIT))))
+            peer.on_timer(("answered", 3))
+            assert peer.journal.events <= 50
+        returns.run()
 
 
 @pytest.mark.shows("MSG-5", "MSG-7", "OPS-4", "OPS-5")
