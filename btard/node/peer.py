@@ -42,7 +42,7 @@ from btard.wire import WireError, decode_frame, encode_frame, max_frame
 from btard_transports.interface import Failure, Host
 
 MAX_EVENTS: Final = 20_000
-"""In a journal since it was last begun anew: a peer may be halted for weeks, and asked all the time."""
+"""In a journal since it was last begun anew, however long a peer is halted and asked (spec OPS-22)."""
 _FRESH: Final = (Phase.COMMIT, Phase.DONE)  # with them, nothing of the step before has to be done again
 
 
