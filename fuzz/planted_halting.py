@@ -143,7 +143,6 @@ def _claims_to_have_gone_back(original: Any) -> Any:
 
 
 def _for_the_search() -> Iterator[Planted]:
-    yield evolve(HALTING["promises-nothing"], shows="lied-to")
     yield Planted(
         "left-out-count", "AGR-15", "who is left out of a record counts among its signers", "two-sides",
         {"ending:signers": _all_signatures},
