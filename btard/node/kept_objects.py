@@ -101,6 +101,8 @@ class KeptObjects:
                         for name, data in _objects(file, wanted):
                             self._kept.add((step, name))
                             yield step, name, data
+                except FileNotFoundError:
+                    continue  # removed meanwhile: nobody needs it any more
                 except OSError as error:
                     raise JournalError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -120,7 +122,7 @@ class KeptObjects:
     def _remove_old(self) -> None:
         for step, _, path in self._files():
             if step < self._removable:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove all files: the run is over."""

@@ -32,6 +32,7 @@ from btard.node.telling import Telling
 from btard.statemachine import effects as fx
 from btard.statemachine.compute import Load, Request, Result
 from btard.statemachine.config import Config, quorum
+from btard.statemachine.ending import stays_of
 from btard.statemachine.events import Computed, Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.evidence import signature_holds
 from btard.statemachine.handle import handle, initial
@@ -153,9 +154,10 @@ class Peer:
         if sender in self._answered and now < self._answered[sender][1] + HELLO_INTERVAL / 2:
             return
         self._answered[sender] = hello.start, now
-        for slot in sorted(self.state.slots, key=repr):
-            if self.state.slots[slot].author == sender:
-                self.host.send(sender, encode_frame(self.state.slots[slot]))
+        slots = self.state.slots
+        own = [slots[slot] for slot in sorted(slots, key=repr) if slots[slot].author == sender]
+        for envelope in (*own, *stays_of(self.state, sender)):
+            self.host.send(sender, encode_frame(envelope))
         for origin, frame in self.gathering.early:
             if origin == sender:
                 self.host.send(sender, frame)
@@ -245,7 +247,7 @@ class Peer:
             self.feed(held)
 
     def resume(self, without: tuple[int, ...]) -> None:
-        """The operator gives up these members (spec AGR-24, AGR-26)."""
+        """The operator gives up these members (spec AGR-26)."""
         self.report("resumed", step=self.state.at.number, without=list(without))
         self.feed(Resume(without))
 

@@ -46,11 +46,12 @@ def _given_up(status: Status, without: Sequence[str]) -> list[int]:
             "it goes on by itself once all members are back; if some will not come back, say whom to give up, "
             f"for instance: --without {','.join(names.of(peer) for peer in missed)}"
         )
-    chosen = sorted({known[name] for name in without})
+    before = dict(values["gave_up"]).get(values["peer"], [])  # who was named stays named
+    chosen = sorted({known[name] for name in without}.union(before))
     if len(chosen) > values["spare"]:
         raise StatusError(
             f"without {names.list(chosen)} too few members would be left for the run to be safe: at most "
-            f"{values['spare']} can be given up now; with fewer the run is over, and its model is in the folder"
+            f"{values['spare']} can be given up, those named before included"
         )
     return chosen
 

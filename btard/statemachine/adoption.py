@@ -31,12 +31,11 @@ def enter_epoch(turn: Turn) -> bool:
     if state.phase is Phase.STOPPED:
         return False
     here = endings(state)
-    decided = [
-        ending
-        for ending, envelopes in here.items()
-        if enough(state.roster, ending, envelopes) and not bound(state, turn.me, ending)
-    ]
+    signed_enough = [ending for ending, found in here.items() if enough(state.roster, ending, found)]
+    decided = [ending for ending in signed_enough if not bound(state, turn.me, ending)]
     if not decided:
+        if signed_enough:
+            _say_what_binds(turn, signed_enough[0])
         return False
     own = [ending_of(record) for record in (state.stayed, state.outcome) if record is not None]
     ending = next((ending for ending in own if ending in decided), decided[0])
@@ -51,6 +50,18 @@ def enter_epoch(turn: Turn) -> bool:
             turn.send(envelope, tuple(peer for peer in turn.others() if peer != envelope.author))
     _start_epoch(turn, ending, signed)
     return True
+
+
+def _say_what_binds(turn: Turn, ending: Ending) -> None:
+    """Tell the operator, once, of what this peer has promised not to follow (spec AGR-27)."""
+    halted = turn.state.halted
+    reason = (
+        f"enough members signed to go on from step {ending.next_step} by a record that this peer has promised "
+        "not to follow (AGR-27): it waits for all whom its own STAY lists; ask the operators where they are"
+    )
+    if halted is not None and halted.reason != reason:
+        turn.set(halted=evolve(halted, reason=reason))
+        turn.emit(fx.Halted(reason))
 
 
 def _left_behind(turn: Turn, ending: Ending, signed: tuple[Envelope, ...]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from btard.statemachine.ending import Ending
+from btard.statemachine.ending import Ending, given_up
 from btard.statemachine.halting import ask
 from btard.statemachine.messages import Certificate, CommitClass
 from btard.statemachine.phases import begin_step, certify
@@ -49,9 +49,13 @@ def fits_here(turn: Turn, klass: CommitClass) -> bool:
 
 
 def certified_while_halted(turn: Turn, klass: CommitClass, certificate: Certificate) -> bool:
-    """Apply a step whose certificate comes in an answer, unless a STAY is signed (spec AGR-22, AGR-27)."""
+    """Apply a step whose certificate comes in an answer, unless a STAY is signed (spec AGR-22, AGR-27).
+
+    A STAY that lists somebody who was given up since is one that this peer is about to leave behind.
+    """
     state = turn.state
-    if state.phase is not Phase.HALTED or state.stayed is not None or not fits_here(turn, klass):
+    stays = state.stayed is not None and not given_up(state).intersection(state.stayed.roster)
+    if state.phase is not Phase.HALTED or stays or not fits_here(turn, klass):
         return False
     certify(turn, certificate)
     if state.settle is None and turn.state.following > last_number(turn):

@@ -149,7 +149,7 @@ class Expelled:
 
 @frozen
 class RosterChanged:
-    """These are the members from now on; ``signed`` are the EPOCH records that led there (spec AGR-15)."""
+    """These are the members from now on; ``signed`` are the records that led there (spec AGR-15)."""
 
     epoch: int
     roster: tuple[int, ...]
@@ -158,7 +158,7 @@ class RosterChanged:
 
 @frozen
 class LeftOut:
-    """``epoch`` ended without this peer: ``roster`` goes on, say the EPOCH records ``signed`` (spec OPS-11)."""
+    """``epoch`` ended without this peer: ``roster`` goes on, say the records ``signed`` (spec OPS-11)."""
 
     epoch: int
     roster: tuple[int, ...]

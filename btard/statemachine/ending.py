@@ -38,11 +38,11 @@ def signers(ending: Ending, envelopes: Iterable[Envelope]) -> dict[int, Envelope
 def enough(members: Sequence[int], ending: Ending, envelopes: Iterable[Envelope]) -> bool:
     """Whether these signatures on an ending suffice among the members of the epoch (spec AGR-15).
 
-    A quorum on an outcome; on a STAY everybody whom it lists, or, where it leaves somebody out, a quorum that
-    had signed nothing else.
+    A quorum on an outcome; on a STAY at least that, and everybody whom it lists, or, where it leaves somebody
+    out, a quorum that had signed nothing else.
     """
     signed = signers(ending, envelopes)
-    if not ending.together:
+    if len(signed) < quorum(len(members)) or not ending.together:
         return len(signed) >= quorum(len(members))
     bodies = [envelope.message.body for envelope in signed.values() if envelope.message]
     first = [body for body in bodies if isinstance(body, Stay) and body.first]
@@ -55,16 +55,16 @@ def endings(state: State) -> dict[Ending, list[Envelope]]:
 
     A cheat may sign several, and others count each.
     """
-    found: dict[Ending, list[Envelope]] = defaultdict(list)
-    for author in state.roster:
-        seen: dict[Ending, Envelope] = {}
-        for envelope in (*epoch_records(state, author), *stays_of(state, author)):
-            body = envelope.message.body if envelope.message else None
-            if isinstance(body, Epoch | Stay):
-                seen[ending_of(body)] = envelope
-        for ending, envelope in seen.items():
-            found[ending].append(envelope)
-    return found
+    found: dict[Ending, dict[int, Envelope]] = defaultdict(dict)
+    records = [envelope for author in state.roster for envelope in epoch_records(state, author)]
+    # What fewer than a quorum says decides nothing, and a cheat can send a lot of it, early on.
+    if len({author for author, _ in state.stays}) >= quorum(len(state.roster)):
+        records += state.stays.values()
+    for envelope in records:
+        body = envelope.message.body if envelope.message else None
+        if isinstance(body, Epoch | Stay):
+            found[ending_of(body)][envelope.author] = envelope
+    return {ending: list(envelopes.values()) for ending, envelopes in found.items()}
 
 
 def epoch_records(state: State, author: int) -> list[Envelope]:
@@ -80,8 +80,7 @@ def stays_of(state: State, author: int) -> list[Envelope]:
     """Return the STAY messages of a member that are here, as each other member passed them on."""
     if not state.stays:
         return []
-    keys = ((author, sender) for sender in state.roster)
-    return [state.stays[key] for key in keys if key in state.stays]
+    return [envelope for (signer, _), envelope in state.stays.items() if signer == author]
 
 
 def bound(state: State, me: int, ending: Ending) -> bool:

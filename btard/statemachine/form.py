@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from btard.consensus import row_norm
 from btard.robust.encoding import NORM_SIZE, ROWS, SKETCH_SIZE, unpack_norms, unpack_rows
 from btard.robust.tolerances import malformed_row
-from btard.statemachine.config import faults
+from btard.statemachine.config import faults, quorum
 from btard.statemachine.messages import (
     Accuse,
     Body,
@@ -69,6 +69,8 @@ def malformed(parameters: Parameters, peers: int, roster: Sequence[int], author:
             return "its roster is no smaller part of the epoch's"
         case Stay() if not {author} <= set(body.roster) <= set(roster):
             return "its roster is no part of the epoch's with its author"
+        case Stay() if len(body.roster) < quorum(len(roster)):  # what f members sign decides nothing
+            return f"it lets {len(body.roster)} of {len(roster)} go on together"
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from attrs import evolve
 
 from btard.statemachine.effects import Halted, Judgement, Verdict
+from btard.statemachine.ending import stays_of
 from btard.statemachine.evidence import BANNING
 from btard.statemachine.messages import Chain, Envelope, Frame, GuiltyClass, Poll
 from btard.statemachine.state import Halt, Passage
@@ -22,7 +23,7 @@ def halt(turn: Turn, reason: str, held: frozenset[int] = frozenset()) -> None:
     if turn.state.phase in (Phase.HALTED, Phase.STOPPED):
         return
     turn.move(Trigger.HALT, Phase.HALTED)
-    turn.set(halted=Halt(reason, held))
+    turn.set(halted=Halt(reason, held, away=turn.state.came_back is not None))
     turn.emit(Halted(reason))
     poll(turn)
 
@@ -57,7 +58,7 @@ def poll(turn: Turn) -> None:
 def own_poll(turn: Turn) -> Poll:
     """Say where this peer stands (spec AGR-19)."""
     state, record = turn.state, own_record(turn)
-    away = state.came_back is not None and record is None and state.stayed is None
+    away = state.halted is not None and state.halted.away and record is None and state.stayed is None
     return Poll(state.epoch, state.following, int(state.phase), record.hash if record else b"", away)
 
 
@@ -127,7 +128,7 @@ def _of_this_epoch(turn: Turn, sender: int, question: Poll) -> Iterator[Frame]:
             envelope = state.slots[slot]
             if envelope.message and slot == envelope.message.slot and slot[1] == state.epoch:
                 yield envelope
-        yield from (state.stays[key] for key in sorted(state.stays))
+    yield from stays_of(state, sender)  # an older journal than its own does not know them (spec MSG-9)
     if state.certificate is not None and question.next_step <= state.certificate[0].step:
         yield Chain(state.epoch, *state.certificate, ())
     if settle is not None:

@@ -77,7 +77,7 @@ class Before:
 class Passage:
     """How an epoch ended: what brings whoever missed it into the next one (spec AGR-20)."""
 
-    records: tuple[Envelope, ...]  # equal EPOCH records of enough members
+    records: tuple[Envelope, ...]  # equal records of the epoch's end, of enough members
     certificate: Chain | None  # of the epoch's last certified step
     guilty: tuple[Chain, ...]  # against those whom the record leaves out, as far as it is here
 
@@ -89,6 +89,7 @@ class Halt:
     reason: str
     held: frozenset[int] = frozenset()
     without: frozenset[int] = frozenset()  # whom the operator gave up (spec AGR-26)
+    away: bool = False  # it halted after coming back from a crash (spec AGR-25)
     asked: int | None = None  # polls since the others went on without this peer, as far as is known
 
 

@@ -78,9 +78,9 @@ def _may_come_about(turn: Turn) -> bool:
 
 
 def _followed(turn: Turn) -> Epoch | None:
-    """Return what f+1 members signed, where this peer was away: one of them is honest (spec AGR-25)."""
+    """Return what f+1 members signed, if this peer halted on coming back: one is honest (spec AGR-25)."""
     state = turn.state
-    if state.came_back is None or state.stayed is not None or own_record(turn) is not None:
+    if state.halted is None or not state.halted.away or state.stayed or own_record(turn):
         return None
     for ending, envelopes in endings(state).items():
         if ending.together or turn.me not in ending.roster:
@@ -96,6 +96,8 @@ def keep_stay(turn: Turn, sender: int, envelope: Envelope, record: Stay) -> Judg
     What a member says itself comes again with each poll, so of what does not fit here the smaller roster is
     kept: an honest member gives up more and more.
     """
+    if abs(record.next_step - turn.state.following) > 1:
+        return Judgement(Verdict.IGNORE, "no honest peer stands there", "AGR-22")
     for other in stays_of(turn.state, envelope.author):
         if _roster(other) == record.roster and other.hash != envelope.hash:
             note_evidence(turn, Evidence(EvidenceKind.EQUIVOCATION, envelope.author, (other, envelope)))

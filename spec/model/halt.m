@@ -205,7 +205,8 @@ end;
 
 function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
 begin
-  return CERTIFICATE_SENT & mo[h] = HALTED & !(PROMISED & promised(e, h)) & !applied[e][h] & held(e, h);
+  return CERTIFICATE_SENT & mo[h] = HALTED & !applied[e][h] & held(e, h)
+    & !(PROMISED & promised(e, h) & (parts(e, h) | !names(e, h)));
 end;
 
 -- What peers do --------------------------------------------------------------------------------------------
@@ -447,7 +448,7 @@ invariant "a peer stands where its record starts"
   forall e: epoch do forall h: honest do ep[h] > e -> applied[e][h] = started[e][h] endforall endforall;
 
 invariant "where all stay nobody does a step again"
-  !lost;
+  OPERATORS | !lost;
 
 -- Without Byzantine peers, with links that work again and all that was said in everybody's hands.
 

@@ -56,7 +56,8 @@ def test_a_file_of_another_origin_is_no_word(tmp_path: Path, text: str) -> None:
         (True, {}, ["--without", "eve"], "'eve' is no other member"),
         (True, {}, ["--without", "alice"], "'alice' is no other member"),
         (True, {"held": [1, 2]}, [], "for instance: --without bob,carol"),
-        (True, {}, ["--without", "bob,carol,dave"], "at most 2 can be given up now"),
+        (True, {}, ["--without", "bob,carol,dave"], "at most 2 can be given up"),
+        (True, {"gave_up": [[0, [2]]]}, ["--without", "bob,dave"], "those named before included"),
     ],
 )
 def test_what_is_no_word_for_a_peer(

@@ -86,8 +86,8 @@ WELL_FORMED: list[Body] = [
     Epoch(1, HASH, (7,), (0, 2, 3)),
     Epoch(1, HASH, (), (3,)),
     Stay(1, HASH, ROSTER, True),
-    Stay(1, HASH, (0, 7), False),
-    Stay(1, HASH, (0,), True),
+    Stay(1, HASH, (0, 3, 7), False),
+    Stay(1, HASH, (0, 2, 3), True),
 ]
 
 
@@ -146,7 +146,8 @@ MALFORMED: list[tuple[str, Body]] = [
     *(("not ascending", Epoch(1, HASH, (), roster)) for roster in ((2, 0), (0, 0), (0, 2, 3, 3))),
     *(("no smaller part", Epoch(1, HASH, (), roster)) for roster in ((0, 1), (7, 8), ROSTER)),
     *(("not ascending", Stay(1, HASH, roster, True)) for roster in ((2, 0), (0, 0))),
-    *(("no part", Stay(1, HASH, roster, True)) for roster in ((2, 3), (0, 1), (0, 1023), ())),
+    *(("no part", Stay(1, HASH, roster, True)) for roster in ((2, 3, 7), (0, 1, 2, 3), (0, 2, 1023), ())),
+    *(("go on together", Stay(1, HASH, roster, True)) for roster in ((0,), (0, 7))),
 ]
 
 

@@ -1,14 +1,17 @@
 """STAY: where links broke while an outcome was being signed, all go on, or those whom operators leave in."""
 
+from collections.abc import Iterable
+
 import pytest
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btard.statemachine import effects as fx
-from btard.statemachine.events import Received, Resume
+from btard.statemachine.ending import Ending, enough
+from btard.statemachine.events import Received, Resume, Returned
 from btard.statemachine.handle import handle
-from btard.statemachine.messages import Epoch, Poll, Stay
+from btard.statemachine.messages import Chain, Envelope, Epoch, Poll, Stay
 from btard.statemachine.table import Phase
 from fuzz.byzantine import forge, silent
 from fuzz.world import World
@@ -19,6 +22,7 @@ from tests.statemachine.test_halting_refused import (
     asking,
     behind,
     certificate_of_step_1,
+    frames,
     halted,
     happen,
     lasting_outage,
@@ -124,7 +128,7 @@ def test_who_has_signed_stay_enters_by_no_outcome() -> None:
     state, effects = happen(world, 3, state, *records(world, without, 0, 1, 2))
     assert state.halted is not None
     assert state.halted.asked == 0  # but a STAY that leaves it out says that they are gone
-    assert [effect.reason for effect in effects if isinstance(effect, fx.Halted)] == []
+    assert not [effect for effect in effects if isinstance(effect, fx.Stopped)]
 
 
 @pytest.mark.shows("AGR-27", "AGR-17")
@@ -181,13 +185,125 @@ def test_of_many_stays_of_one_member_few_are_kept() -> None:
     world = lasting_outage()
     state = world.states[0]
     here = Stay(state.following, state.view, (0, 1, 2, 3, 4), True)
-    rosters = [(0, 1, 2, 3, 4), (0, 2, 3, 4), (0, 1, 2, 4), (1, 2, 4), (0, 2, 4), (2, 4), (0, 1, 2, 3, 4), (4,)]
-    for roster in rosters:
+    for roster in [
+        (0, 1, 2, 3, 4),
+        (0, 2, 3, 4),
+        (0, 1, 2, 4),
+        (1, 2, 4),
+        (0, 2, 4),
+        (0, 1, 2, 3, 4),
+        (2, 3, 4),
+    ]:
         frame = forge(world.configs[4], 0, evolve(here, roster=roster))
         for sender in (4, 3):
             state, _ = handle(world.configs[0], state, Received(sender, frame))
     assert len(state.stays) == 2
     assert not state.evidence
-    both = [forge(world.configs[4], 0, evolve(here, roster=(4,), next_step=step)) for step in (0, 7)]
+    far = [forge(world.configs[3], 0, evolve(here, next_step=step)) for step in (3, 10**6)]
+    assert happen(world, 0, state, *(Received(3, frame) for frame in far))[0] == state
+    both = [forge(world.configs[4], 0, evolve(here, roster=(1, 2, 4), next_step=step)) for step in (0, 2)]
     state, _ = happen(world, 0, state, *(Received(4, frame) for frame in both))
     assert set(state.evidence) == {4}
+
+
+@pytest.mark.refuses("AGR-15", "MSG-3")
+@pytest.mark.parametrize("roster", [(4,), (3, 4), (0, 4)])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_who_signs_to_go_on_with_too_few_is_banned_and_moves_nobody(
+    roster: tuple[int, ...], stopped: bool
+) -> None:
+    """Found by a review: one signature was all of those whom such a record lists, and all others stopped."""
+    world = lasting_outage() if stopped else world_with(5, NOBODY)
+    if not stopped:
+        world.run(lambda: world.states[0].at.number == 2)
+    state = world.states[0]
+    frame = forge(world.configs[4], 0, Stay(state.following, state.view, roster, True))
+    after, effects = handle(world.configs[0], state, Received(4, frame))
+    assert after.phase is (Phase.HALTED if stopped else Phase.SETTLE)
+    assert [effect.verdict for effect in effects if isinstance(effect, fx.Judgement)] == [fx.Verdict.REJECT]
+    both = [frame, forge(world.configs[3], 0, Stay(state.following, state.view, (3, 4), True))]
+    ending = Ending(state.following, state.view, (), (3, 4), together=True)
+    assert not enough(state.roster, ending, both)  # nor does a ledger take it for a decision
+
+
+@pytest.mark.shows("AGR-25", "AGR-23")
+@pytest.mark.refuses("AGR-25")
+def test_who_was_halted_before_a_crash_follows_no_outcome_after_it() -> None:
+    """Found by a review: others had signed STAY, since its poll had said that it would sign nothing."""
+    began: list[int] = []
+
+    def cut(now: int, one: int, other: int) -> bool:
+        here = (state.at.number == 1 and {0, 1, 2} <= state.at.delivered for state in world.states[:3])
+        if not began and all(here):
+            began.append(now)
+        return (one == 3 and world.states[3].at.number > 0) or (other not in (0, 1) and bool(began))
+
+    world = world_with(4, NOBODY)
+    world.cut = cut
+    world.run(lambda: halted(world, range(4)))
+    assert [len(endings_signed(world, peer)) for peer in range(4)] == [1, 1, 0, 0]
+    world.cut = lambda now, one, other: {one, other} == {2, 3}  # peers 0 and 1 have all polls, and sign STAY
+    wait(world, 5000)
+    world.schedule(0, 2, Returned())
+    wait(world, 5000)
+    world.cut = NOBODY
+    world.run(lambda: world.over(range(4)), limit=300_000)
+    one_history(world, range(4))
+    assert {state.roster for state in world.states} == {(0, 1, 2, 3)}
+
+
+@pytest.mark.shows("AGR-27", "AGR-26")
+def test_a_cheat_that_hid_a_certificate_is_given_up() -> None:
+    """It let three sign STAY before a step, and showed the fourth that the step is certified."""
+    began: list[int] = []
+
+    def hides(world: World, peer: int, effect: fx.Effect) -> Iterable[fx.Effect]:
+        quiet = began and isinstance(effect, fx.Send) and isinstance(effect.frame, Chain | Poll)
+        return () if quiet or (isinstance(effect, fx.Send) and world.states[4].following > 1) else (effect,)
+
+    def cut(now: int, one: int, other: int) -> bool:
+        if not began and all(state.at.number == 1 and state.phase is Phase.ACCUSE for state in world.states):
+            began.append(now)
+        return bool(began) and other != 4
+
+    world = world_with(5, NOBODY, tamper={4: hides})
+    world.cut = cut
+    world.run(lambda: halted(world, range(4)))
+    world.cut = NOBODY
+    for peer in (1, 2, 3):
+        for delay in range(0, 3000, 200):
+            world.schedule(delay, peer, Received(4, Poll(0, 1, int(Phase.HALTED))))
+    wait(world, 3000)
+    assert [state.stayed is None for state in world.states[:4]] == [True, False, False, False]
+    assert world.states[4].certificate is not None
+    world.schedule(0, 0, Received(4, Chain(0, *world.states[4].certificate, ())))
+    wait(world, 60_000)
+    assert [state.following for state in world.states[:4]] == [2, 1, 1, 1]
+    assert halted(world, range(4))
+    for peer in range(4):
+        world.schedule(peer * 500, peer, Resume((4,)))
+    world.run(lambda: world.over(range(4)), limit=300_000)
+    one_history(world, range(4))
+    assert {state.roster for state in world.states[:4]} == {(0, 1, 2, 3)}
+
+
+@pytest.mark.shows("MSG-9", "AGR-20")
+def test_a_stay_is_shown_to_who_may_have_forgotten_it() -> None:
+    """Its journal may be older than the STAY, and its poll says that it is halted."""
+    world = all_promised()
+    state = evolve(world.states[0], answered=frozenset())
+    _, effects = happen(world, 0, state, Received(1, Poll(0, 1, int(Phase.HALTED))))
+    shown = [frame for frame in frames(effects, 1) if isinstance(frame, Envelope) and frame.author == 1]
+    assert [frame.message.body for frame in shown if frame.message] == [world.states[1].stayed]
+
+
+@pytest.mark.shows("AGR-27")
+def test_whoever_is_bound_by_its_stay_says_what_it_does_not_follow() -> None:
+    world = all_promised()
+    signed = records(world, outcome(world, 4), 0, 1, 2)
+    state, effects = happen(world, 3, world.states[3], *signed, *signed)
+    assert [effect.reason for effect in effects if isinstance(effect, fx.Halted)] == [
+        state.halted and state.halted.reason
+    ]
+    assert state.halted is not None
+    assert "promised not to follow" in state.halted.reason
