@@ -84,7 +84,7 @@ ABLATIONS = (
     _ablation("judging", "AGR-12", "EVIDENCE_SENT"),
     _ablation("judging", "VER-15", "NOVERDICT_SAID", **_SILENT),
     _ablation("judging", "AGR-9", "CULPRITS_COUNTED", ACCOMPLICE="true", **_SILENT),
-    _ablation("halt", "AGR-15", "ALL_HEAL"),
+    _ablation("halt", "AGR-15", "ALL_SIGN"),
     _ablation("halt", "AGR-15", "FIRST_COUNTS", **_OPERATORS_OF_FIVE),
     _ablation("halt", "AGR-23", "SAME_STEP", **_ALONE),
     _ablation("halt", "AGR-23", "KNOWN_FIRST", **_ALONE),
@@ -139,7 +139,6 @@ LONG = (
     _base("judging-4", "judging", "n = 4, f = 1", H="3"),
     _base("judging-5-accomplice", "judging", "n = 5, an accomplice", ACCOMPLICE="true", **_FIVE),
     _base("judging-5-timed", "judging", "n = 5, T_judge to the tick", H="3", B="2"),
-    _base("halt-4-operators", "halt", "n = 4, f = 1: and operators give somebody up", OPERATORS="true"),
     _base(
         "halt-3-operators",
         "halt",
@@ -172,5 +171,6 @@ UNFINISHED = (
         "phases-3-any-message", "phases", "n = 3, messages ahead and askew", C="0", AHEAD="true", ASKEW="true"
     ),
     _base("phases-4", "phases", "n = 4, f = 1", H="3", C="0"),
+    _base("halt-4-operators", "halt", "n = 4, f = 1: and operators give somebody up", OPERATORS="true"),
 )
 """Searches that nobody has carried through to the end: they show nothing but that no failure came early."""

@@ -17,7 +17,7 @@ const
   OPERATORS: false;            -- operators may give somebody up by name (AGR-26), each whom it likes
 
   -- Rules that can be switched off, one at a time:
-  ALL_HEAL: true;              -- AGR-15: a STAY that leaves nobody out counts with all signatures; without it with q
+  ALL_SIGN: true;              -- AGR-15: a STAY that leaves nobody out counts with all signatures; without it with q
   FIRST_COUNTS: true;          -- AGR-15: of a STAY that leaves somebody out, a quorum counts that signed nothing before
   SAME_STEP: true;             -- AGR-23: signed where all are halted before the same step; without it before any
   KNOWN_FIRST: true;           -- AGR-23: signed where no outcome is known to be enough; without it at any time
@@ -84,12 +84,12 @@ begin
   return n >= members(e, a) / 2 + 1;
 end;
 
-function healed(e: epoch; h: honest; s: boolean): boolean;       -- enough signed that all stay
+function all_stay(e: epoch; h: honest; s: boolean): boolean;       -- enough signed that all stay
 var n: 0..MEMBERS;
 begin
   n := byz_in[e][h] ? B : 0;
   for o: honest do if member[e][h][o] & stay[e][o][s] then n := n + 1; endif; endfor;
-  return n >= (ALL_HEAL ? members(e, h) : members(e, h) / 2 + 1) & n > (byz_in[e][h] ? B : 0);
+  return n >= (ALL_SIGN ? members(e, h) : members(e, h) / 2 + 1) & n > (byz_in[e][h] ? B : 0);
 end;
 
 function named_alike(e: epoch; a: honest; b: honest): boolean;
@@ -197,7 +197,7 @@ begin
   return n;
 end;
 
-function can_heal(e: epoch; h: honest): boolean;
+function can_stay(e: epoch; h: honest): boolean;
 begin
   return open(e, h) & ready(e, h) >= (names(e, h) ? members(e, h) / 2 + 1 : members(e, h))
     & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
@@ -355,7 +355,7 @@ ruleset h: honest do
   endrule;
 
   rule "sign STAY"
-    ep[h] < EPOCHS & can_heal(ep[h], h)
+    ep[h] < EPOCHS & can_stay(ep[h], h)
   ==>
   var e: epoch;
   begin
@@ -370,7 +370,7 @@ ruleset h: honest do
 
   ruleset s: boolean do
     rule "enter, and all stay"
-      ep[h] < EPOCHS & mo[h] != OUT & healed(ep[h], h, s) & (stay[ep[h]][h][s] | !ALL_HEAL)
+      ep[h] < EPOCHS & mo[h] != OUT & all_stay(ep[h], h, s) & (stay[ep[h]][h][s] | !ALL_SIGN)
       & !(PROMISED & parts(ep[h], h))
       & (!s | applied[ep[h]][h] | certificate(ep[h], h))
     ==>
@@ -465,7 +465,7 @@ begin
                ep[o] = ep[h] & mo[o] = HALTED & applied[ep[h]][o] = applied[ep[h]][h] endforall
            & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o) endexists)
        & !exists s: boolean do
-           (healed(ep[h], h, s) & stay[ep[h]][h][s] & !parts(ep[h], h))
+           (all_stay(ep[h], h, s) & stay[ep[h]][h][s] & !parts(ep[h], h))
            | exists o: honest do member[ep[h]][h][o] & parted(ep[h], o, s)
                & (!promised(ep[h], h) | (left[ep[h]][h][s] & named_alike(ep[h], h, o))) endexists
          endexists

@@ -331,7 +331,7 @@ def test_a_signature_of_another_member_counts_for_nothing() -> None:
     assert (after.epoch, after.phase) == (0, Phase.HALTED)
 
 
-# -- healing --------------------------------------------------------------------------------------------
+# -- STAY ------------------------------------------------------------------------------------------------
 
 
 def same_roster(peer: int, world: World) -> list[Epoch | Stay]:
