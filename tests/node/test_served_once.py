@@ -17,6 +17,7 @@ from btard.statemachine.messages import Accuse, Claim, ClaimKind, Commit, Envelo
 from btard.statemachine.table import Phase
 from btard.wire import WireError, decode_frame, encode_frame
 from btard_transports.offers import MAX_SERVINGS
+from fuzz.world import timing
 from tests.node.returns import RUN as RUN_ID
 from tests.node.returns import Mortal, Returns
 
@@ -120,7 +121,8 @@ def test_what_is_damaged_is_fetched_again_and_nothing_else(tmp_path: Path, damag
 @pytest.mark.parametrize("phase", [Phase.REDUCE, Phase.REVEAL])
 def test_who_crashes_time_and_again_in_one_step_needs_few_servings(tmp_path: Path, phase: Phase) -> None:
     """Also in REDUCE, where what came is on disk, and the journal does not know that yet."""
-    returns = Returns(tmp_path, PEERS, changes=RUN)
+    # A process that comes so soon after another is answered after a quarter of a second.
+    returns = Returns(tmp_path, PEERS, changes=RUN, timing=timing().with_absence(1000 * MAX_SERVINGS))
     returns.run(lambda: place(returns) == (1, Phase.COMMIT))
     if phase is Phase.REDUCE:
         returns.lost_bodies = Reduce  # else it goes on
