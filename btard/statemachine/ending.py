@@ -88,7 +88,7 @@ def bound(state: State, me: int, ending: Ending) -> bool:
     """Whether the STAY that this peer signed last keeps it from this ending (spec AGR-27)."""
     if state.stayed is None or ending == ending_of(state.stayed):
         return False
-    return not ending.together or me in ending.roster  # without this peer they are gone, and may be
+    return not ending.together or me in ending.roster  # who signed to go on without this peer never comes back
 
 
 def given_up(state: State) -> frozenset[int]:
