@@ -38,6 +38,8 @@ _ALONE = {"B": "0"}  # nobody is Byzantine
 _BRAKED_THREE = {"H": "2", "BRAKE": "0"}
 _BANS_OF_FIVE = {"H": "4", "LATES": "false"}
 _OPERATORS_OF_FIVE = {"H": "5", "B": "0", "STEPS": "false", "LATES": "false", "OPERATORS": "true"}
+_AGREED = {"H": "3", "B": "0", "LATES": "false", "OPERATORS": "true", "AGREED": "true"}
+_AGREED_OF_FIVE = {**_AGREED, "H": "5"}
 _FALSE_NEED = {"ASKED": "false"}
 
 BASE = (
@@ -50,6 +52,7 @@ BASE = (
     _base("halt-4", "halt", "n = 4, f = 1, broken times: halting, asking, returning; the brake"),
     _base("halt-3-alone", "halt", "n = 3, none Byzantine, broken times: all go on once links work", **_ALONE),
     _base("halt-3-braked", "halt", "n = 3, f = 1, late_brake = 0: two epochs", EPOCHS="2", **_BRAKED_THREE),
+    _base("halt-5-agreed", "halt", "n = 5, nobody late: operators give up the same one", **_AGREED_OF_FIVE),
     _base("halt-5-bans", "halt", "n = 5, one Byzantine, evidence that bans alone", **_BANS_OF_FIVE),
     _base("need-3", "need", "n = 3, f = 1: a part is withheld from its aggregator"),
     _base("need-3-false", "need", "n = 3, f = 1: a NEED for a part that was served", **_FALSE_NEED),
@@ -88,6 +91,8 @@ ABLATIONS = (
     _ablation("halt", "AGR-15", "FIRST_COUNTS", **_OPERATORS_OF_FIVE),
     _ablation("halt", "AGR-23", "SAME_STEP", **_ALONE),
     _ablation("halt", "AGR-23", "KNOWN_FIRST", **_ALONE),
+    _ablation("halt", "AGR-26", "ALL_LISTED", **_AGREED_OF_FIVE),
+    _ablation("halt", "AGR-26", "JOINED", **_AGREED),
     _ablation("halt", "AGR-27", "PROMISED"),
     _ablation("halt", "AGR-20", "CERTIFICATE_SENT", **_ALONE),
     _ablation("halt", "AGR-22", "APPLIED_ON_ENTRY", **_BANS_OF_FIVE),
@@ -147,6 +152,12 @@ LONG = (
         OPERATORS="true",
     ),
     _base("halt-5-operators", "halt", "n = 5, none Byzantine, nobody late: the same", **_OPERATORS_OF_FIVE),
+    _base(
+        "halt-5-agreed-bridged",
+        "halt",
+        "n = 5, one Byzantine, no evidence: operators give up the same one",
+        **{**_AGREED, "H": "4", "B": "1", "PROOF": "false"},
+    ),
     _base("need-4", "need", "n = 4, f = 1: a part is withheld from its aggregator", H="3"),
 )
 """Larger searches that were carried through to the end."""

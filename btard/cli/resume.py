@@ -18,10 +18,10 @@ Peers halt where the times of the run file do not hold: more peers than late_bra
 majority can reach each other. Look first: are those machines up, is a link or a firewall broken? Once all peers
 are back, the run goes on by itself, with all of them, and nobody needs this command.
 
-If some will not come back: agree with the other operators whom to give up, and let each say btard resume with
-the same names. It counts once a majority of all members has said so (all that are left, where some had signed
-something else before the halt); then those are removed, and the others do the step again. A name cannot be
-taken back: a peer that gives up others than the majority does is left alone.
+If some will not come back: agree with the other operators whom to give up, all that are missed, and let each
+say btard resume with the same names. It counts once a majority of all members has said so (all that are left,
+where some had signed something else before the halt); then those are removed, and the others do the step again.
+A name cannot be taken back: a peer that gives up others than the majority does is left alone.
 Talk to all operators first, on the telephone for instance: where the network is split and both sides give up
 the other, members that cheat on both sides can have each side go on with a history of its own.
 """
@@ -57,4 +57,8 @@ def run(options: argparse.Namespace) -> int:
         f"{names.of(status.values['peer'])} goes on without {names.list(given_up)} "
         "as soon as a majority of the peers is told to"
     )
+    waits = zip(status.values["awaited"], status.values["reasons"], strict=True)
+    if missed := [(peer, reason) for peer, reason in waits if peer not in given_up]:
+        whom = names.list([peer for peer, _ in missed], [reason for _, reason in missed])
+        print(f"it also waits for {whom}: give up who stays away")
     return 0

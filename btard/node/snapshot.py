@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from btard.node.peer import Peer
+from btard.statemachine.ending import given_up
 from btard.statemachine.evidence import claim_of
 from btard.statemachine.messages import Stay, phase_slot
 from btard.statemachine.ratify import too_few
 from btard.statemachine.state import State
+from btard.statemachine.staying import not_ready
 from btard.statemachine.table import STEP_PHASES, Phase
 
 
@@ -22,7 +24,8 @@ def awaited(peer: Peer) -> list[int]:
     if state.phase is Phase.RATIFY:
         return [member for member in state.roster if ("epoch", state.epoch, member) not in state.slots]
     if state.phase is Phase.HALTED:
-        return [member for member in state.roster if member not in (*state.polls, peer.config.me)]
+        others = [member for member in state.roster if member != peer.config.me]
+        return [member for member in others if member not in given_up(state) and not_ready(state, member)]
     return []
 
 
@@ -33,7 +36,7 @@ def why_awaited(peer: Peer, member: int) -> str:
     if not peer.started:
         return peer.gathering.why_missing(member)
     if member in peer.links.up:
-        return ""
+        return (not_ready(peer.state, member) or "") if peer.state.phase is Phase.HALTED else ""
     trouble = peer.host.trouble(member)
     return "its link is down" if trouble is None else f"its link is down: {trouble}"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from btard.statemachine.ending import Ending, given_up
 from btard.statemachine.halting import ask
-from btard.statemachine.messages import Certificate, CommitClass
+from btard.statemachine.messages import Certificate, CommitClass, Digest
 from btard.statemachine.phases import begin_step, certify
 from btard.statemachine.roles import last_number
+from btard.statemachine.state import State
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
@@ -75,6 +76,12 @@ def certify_what_is_here(turn: Turn) -> bool:
         if fits and certified_while_halted(turn, klass, chain.object):
             return True
     return False
+
+
+def view_before(state: State) -> Digest:
+    """Return the view on which the step before the last certified one rests (spec AGR-22)."""
+    before = state.before
+    return before.certificate[0].prev if before and before.certificate else state.opening
 
 
 def _roll_back(turn: Turn) -> bool:

@@ -86,9 +86,11 @@ def stays_of(state: State, author: int) -> list[Envelope]:
 
 def bound(state: State, me: int, ending: Ending) -> bool:
     """Whether the STAY that this peer signed last keeps it from this ending (spec AGR-27)."""
-    if state.stayed is None or ending == ending_of(state.stayed):
+    if state.stayed is None:
         return False
-    return not ending.together or me in ending.roster  # who signed to go on without this peer never comes back
+    # Of STAYs with the same members that start at different steps, one has enough signatures at most; and who
+    # signed to go on without this peer never comes back.
+    return not ending.together or (ending.roster != state.stayed.roster and me in ending.roster)
 
 
 def given_up(state: State) -> frozenset[int]:

@@ -15,12 +15,15 @@ const
   LATES: true;                 -- LATE is said of honest peers, too
   PROOF: true;                 -- there is evidence that bans, against the Byzantine peers
   OPERATORS: false;            -- operators may give somebody up by name (AGR-26), each whom it likes
+  AGREED: false;               -- all of them the same one
 
   -- Rules that can be switched off, one at a time:
   ALL_SIGN: true;              -- AGR-15: a STAY that leaves nobody out counts with all signatures; without it with q
   FIRST_COUNTS: true;          -- AGR-15: of a STAY that leaves somebody out, a quorum counts that signed nothing before
   SAME_STEP: true;             -- AGR-23: signed where all are halted before the same step; without it before any
   KNOWN_FIRST: true;           -- AGR-23: signed where no outcome is known to be enough; without it at any time
+  ALL_LISTED: true;            -- AGR-26: a STAY is signed where all whom it lists are halted; without it q of them
+  JOINED: true;                -- AGR-26: who certified the step meanwhile joins a STAY before it
   PROMISED: true;              -- AGR-27: who signed STAY certifies and enters by nothing else; without it as before
   CERTIFICATE_SENT: true;      -- AGR-20: who is halted gets the certificate that it lacks
   APPLIED_ON_ENTRY: true;      -- AGR-22: the record's last step is applied by its certificate
@@ -185,28 +188,56 @@ begin
   return mo[h] = HALTED & (names(e, h) ? !parts(e, h) : !promised(e, h));
 end;
 
+function at_step(e: epoch; h: honest; o: honest; s: boolean): boolean; -- o says to be halted there
+begin
+  return exists g: boolean do said[e][o][s][g] | (!SAME_STEP & said[e][o][!s][g]) endexists;
+end;
+
 function ready(e: epoch; h: honest): 0..MEMBERS;                 -- who says to be halted where h is
 var n: 0..MEMBERS;
 begin
   n := byz_in[e][h] & !named_byz[e][h] ? B + 1 : 1;
   for o: honest do
-    if stays(e, h, o)
-      & exists g: boolean do said[e][o][applied[e][h]][g] | (!SAME_STEP & said[e][o][!applied[e][h]][g]) endexists
-    then n := n + 1; endif;
+    if stays(e, h, o) & at_step(e, h, o, applied[e][h]) then n := n + 1; endif;
   endfor;
   return n;
 end;
 
+function all_ready(e: epoch; h: honest): boolean;                -- all whom its STAY would list
+begin
+  if names(e, h) & !ALL_LISTED then return ready(e, h) >= members(e, h) / 2 + 1; endif;
+  return forall o: honest do stays(e, h, o) -> at_step(e, h, o, applied[e][h]) endforall
+    & (names(e, h) | ready(e, h) = members(e, h));
+end;
+
+function may_sign(e: epoch; h: honest): boolean;                 -- no outcome can have enough signatures
+begin
+  return open(e, h)
+    & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
+end;
+
 function can_stay(e: epoch; h: honest): boolean;
 begin
-  return open(e, h) & ready(e, h) >= (names(e, h) ? members(e, h) / 2 + 1 : members(e, h))
-    & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
+  return may_sign(e, h) & all_ready(e, h);
+end;
+
+function can_join(e: epoch; h: honest): boolean;                 -- a STAY before the step that it certified meanwhile
+begin
+  return JOINED & names(e, h) & applied[e][h] & may_sign(e, h)
+    & ((byz_in[e][h] & !named_byz[e][h] & B > 0)
+       | exists o: honest do stays(e, h, o) & left[e][o][false] & named_alike(e, h, o) endexists)
+    & forall o: honest do stays(e, h, o) -> exists s: boolean do at_step(e, h, o, s) endexists endforall;
 end;
 
 function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
 begin
   return CERTIFICATE_SENT & mo[h] = HALTED & !applied[e][h] & held(e, h)
     & !(PROMISED & promised(e, h) & (parts(e, h) | !names(e, h)));
+end;
+
+function by_its_own(e: epoch; h: honest; o: honest): boolean; -- it signed one with the same members
+begin
+  return named_alike(e, h, o) & parts(e, h);
 end;
 
 -- What peers do --------------------------------------------------------------------------------------------
@@ -343,6 +374,7 @@ ruleset h: honest do
   ruleset x: honest do
     rule "its operator gives somebody up"
       ep[h] < EPOCHS & OPERATORS & mo[h] = HALTED & x != h & member[ep[h]][h][x] & !names(ep[h], h)
+      & !(AGREED & exists o: honest do names(ep[h], o) & !named[ep[h]][o][x] endexists)
     ==>
       named[ep[h]][h][x] := true;
     endrule;
@@ -368,6 +400,16 @@ ruleset h: honest do
     endif;
   endrule;
 
+  rule "join a STAY"
+    ep[h] < EPOCHS & can_join(ep[h], h)
+  ==>
+  var e: epoch;
+  begin
+    e := ep[h];
+    first[e][h] := !promised(e, h) & !signed[e][h];
+    left[e][h][false] := true;
+  endrule;
+
   ruleset s: boolean do
     rule "enter, and all stay"
       ep[h] < EPOCHS & mo[h] != OUT & all_stay(ep[h], h, s) & (stay[ep[h]][h][s] | !ALL_SIGN)
@@ -387,7 +429,7 @@ ruleset h: honest do
       rule "enter, and somebody was given up"
         ep[h] < EPOCHS & mo[h] != OUT & member[ep[h]][h][o] & parted(ep[h], o, s)
         & (!s | applied[ep[h]][h] | certificate(ep[h], h))
-        & (!(PROMISED & promised(ep[h], h)) | (left[ep[h]][h][s] & named_alike(ep[h], h, o)) | named[ep[h]][o][h])
+        & (!(PROMISED & promised(ep[h], h)) | by_its_own(ep[h], h, o) | named[ep[h]][o][h])
       ==>
       var e: epoch;
       begin
@@ -460,6 +502,7 @@ begin
         member[ep[h]][h][o] -> ep[o] < ep[h] | (ep[o] = ep[h] & mo[o] = RUN) | mo[o] = OUT endforall)
     | (ep[h] < EPOCHS & mo[h] = HALTED
        & !can_learn(ep[h], h)
+       & !can_join(ep[h], h)
        & !(open(ep[h], h)
            & forall o: honest do stays(ep[h], h, o) ->
                ep[o] = ep[h] & mo[o] = HALTED & applied[ep[h]][o] = applied[ep[h]][h] endforall
@@ -467,7 +510,7 @@ begin
        & !exists s: boolean do
            (all_stay(ep[h], h, s) & stay[ep[h]][h][s] & !parts(ep[h], h))
            | exists o: honest do member[ep[h]][h][o] & parted(ep[h], o, s)
-               & (!promised(ep[h], h) | (left[ep[h]][h][s] & named_alike(ep[h], h, o))) endexists
+               & (!promised(ep[h], h) | by_its_own(ep[h], h, o)) endexists
          endexists
        & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o)
            & !promised(ep[h], h) endexists)
@@ -478,3 +521,10 @@ invariant "all go on once links work again"
   B = 0 & !OPERATORS & quiet()
   -> forall h: honest do
     mo[h] = OUT | (mo[h] = RUN & forall o: honest do member[ep[h]][h][o] -> ep[o] = ep[h] endforall) endforall;
+
+invariant "who give up one and the same go on together"
+  B = 0 & OPERATORS & !LATES & quiet()
+  & forall h: honest do !(stay[0][h][false] | stay[0][h][true]) endforall
+  -> forall x: honest do
+    (forall h: honest do h = x | named[0][h][x] endforall)
+    -> forall h: honest do h = x | ep[h] > 0 endforall endforall;

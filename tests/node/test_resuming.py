@@ -31,6 +31,21 @@ def test_a_word_reaches_the_peer_once(
     assert taken(tmp_path, 4) is None
 
 
+@pytest.mark.shows("AGR-26")
+@pytest.mark.parametrize(
+    ("names", "says"), [("bob", "it also waits for carol (its link is down)"), ("bob,carol", "")]
+)
+def test_who_else_is_missed_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: str, says: str
+) -> None:
+    write_status(tmp_path, {**HALTED, "awaited": [1, 2], "reasons": ["", "its link is down"]})
+    with locked(tmp_path):
+        assert main(["resume", "--out", str(tmp_path), "--without", names]) == 0
+    out = capsys.readouterr().out
+    assert says in out
+    assert ("also waits" in out) == bool(says)
+
+
 def test_a_word_of_another_epoch_counts_for_nothing(tmp_path: Path) -> None:
     write_status(tmp_path, {**HALTED, "held": [1]})
     with locked(tmp_path):
