@@ -78,10 +78,12 @@ def certify_what_is_here(turn: Turn) -> bool:
     return False
 
 
-def view_before(state: State) -> Digest:
-    """Return the view on which the step before the last certified one rests (spec AGR-22)."""
-    before = state.before
-    return before.certificate[0].prev if before and before.certificate else state.opening
+def place_before(state: State) -> tuple[int, Digest] | None:
+    """Return next step and view before the epoch's last certified step, if there is one (spec AGR-22)."""
+    if state.before is None:
+        return None
+    certificate = state.before.certificate
+    return state.following - 1, certificate[0].prev if certificate else state.opening
 
 
 def _roll_back(turn: Turn) -> bool:

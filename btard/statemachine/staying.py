@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import evolve
 
-from btard.statemachine.catching_up import view_before
+from btard.statemachine.catching_up import place_before
 from btard.statemachine.config import faults, quorum
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.ending import (
@@ -68,8 +68,10 @@ def _start(turn: Turn, staying: tuple[int, ...]) -> tuple[int, Digest] | None:
     unready = {peer for peer in others if not_ready(state, peer)}
     if not unready:
         return state.following, state.view
-    earlier = state.following - 1, view_before(state)
-    for envelope in (stay for peer in others for stay in stays_of(state, peer)) if given_up(state) else ():
+    earlier = place_before(state) if given_up(state) else None
+    if earlier is None:
+        return None
+    for envelope in (stay for peer in others for stay in stays_of(state, peer)):
         body = envelope.message.body if envelope.message else None
         same = isinstance(body, Stay) and (body.next_step, body.view, body.roster) == (*earlier, staying)
         if same and not any(not_ready(state, peer, earlier[0]) for peer in unready):

@@ -341,6 +341,18 @@ def test_nobody_joins_a_stay_that_rests_on_something_else_or_lists_others() -> N
     assert joined == evolve(here, first=False)  # the others' LATEs reached it, and it signed their outcome
 
 
+@pytest.mark.refuses("AGR-26")
+def test_nobody_joins_a_stay_before_the_epochs_first_step() -> None:
+    world = half_signed(5)
+    world.cut = NOBODY
+    world.run(lambda: all(state.epoch == 1 for state in world.states))
+    state, _ = handle(world.configs[0], asking(world, 0), Resume((3,)))
+    assert state.following == state.first_step == 1
+    cheat = forge(world.configs[4], 1, Stay(0, state.opening, (0, 1, 2, 4), True))
+    polls = [Received(peer, Poll(1, 0 if peer == 4 else 1, int(Phase.HALTED))) for peer in (1, 2, 4)]
+    assert happen(world, 0, state, Received(4, cheat), *polls)[0].stayed is None
+
+
 @pytest.mark.shows("AGR-27", "AGR-22")
 @pytest.mark.refuses("AGR-26")
 def test_who_signed_for_one_step_follows_a_quorum_that_starts_at_the_next() -> None:
