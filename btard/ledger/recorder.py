@@ -12,6 +12,7 @@ from typing import Final
 
 from attrs import define, evolve, field
 
+from btard.disk import ROOM
 from btard.ledger.entry import Begins, Entry, Judgement, target_step
 from btard.ledger.errors import LedgerError
 from btard.ledger.file import Ledger
@@ -231,7 +232,7 @@ class Recorder:
         try:
             action()
         except LedgerError as error:
-            self.warn(f"{error}; what it should have held is lost")
+            self.warn(f"{error}; what it should have held is lost; {ROOM}")
 
     def _openings(self, step: int) -> tuple[Envelope, ...]:
         """The ACCUSEs of a certified step: they open its election value."""

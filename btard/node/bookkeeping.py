@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from btard.disk import ADVICE
 from btard.ledger.entry import Begins
 from btard.ledger.errors import DamagedLedgerError, UnusableLedgerError
 from btard.ledger.file import FILE, Ledger, is_missing
@@ -31,7 +32,7 @@ def keep_ledger(
         return _opened(folder, run, genesis, base, begins, warn)
     except UnusableLedgerError as error:
         if begins is None:
-            raise
+            raise UnusableLedgerError(f"{error}; {ADVICE}") from error
         warn(
             f"{error}; this peer goes on with a ledger in memory, which is lost when the peer ends: let "
             f"{folder / FILE} be read and written, and start the peer again"

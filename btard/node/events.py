@@ -13,8 +13,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from btard.disk import refused
 from btard.errors import BtardError
-from btard.node.disk import refused
 from btard.node.words import Names, Narrator
 
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}

@@ -18,9 +18,9 @@ from typing import Final, cast
 
 from attrs import frozen
 
+from btard.disk import ADVICE
 from btard.errors import BtardError
 from btard.hashing import digest
-from btard.node.disk import ADVICE
 from btard.node.frozen import FrozenError, freeze, thaw
 from btard.node.outstanding import Outstanding
 from btard.statemachine.events import Event

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Container, Iterator
 from io import BufferedReader
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Final
 
 from btard.hashing import object_digest
@@ -25,13 +26,15 @@ Buffer = bytes | bytearray | memoryview
 
 
 class KeptObjects:
-    """Objects by the step that needs them, no more than are in memory. One thread at a time writes them."""
+    """Objects by the step that needs them, no more than are in memory. Any thread may write them."""
 
     def __init__(self, folder: Path, run: bytes) -> None:
         self._folder, self._prefix = folder, f"journal-{run.hex()[:16]}.objects-"
         self._process = 1 + max((process for _, process, _ in self._files()), default=0)
         self._queue: deque[tuple[int, Digest, Buffer]] = deque()
         self._kept: set[tuple[int, Digest]] = set()  # on disk, or on the way there
+        self._writing = Lock()
+        self._over = False
         self._obsolete = 0  # nobody needs objects of steps before this one,
         self._removable = 0  # nor before this one, which the journal knows
 
@@ -57,7 +60,9 @@ class KeptObjects:
 
         Raises JournalError where the disk refuses.
         """
-        with self._disk(), contextlib.ExitStack() as files:
+        with self._writing, self._disk(), contextlib.ExitStack() as files:
+            if self._over:
+                return
             self._remove_old()
             found: dict[int, BinaryIO] = {}
             while self._queue:
@@ -125,9 +130,11 @@ class KeptObjects:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove all files: the run is over."""
-        for _, _, path in self._files():
-            path.unlink(missing_ok=True)
+        """Remove all files: the run is over, and what is still to be written is not needed any more."""
+        with self._writing:
+            self._over = True
+            for _, _, path in self._files():
+                path.unlink(missing_ok=True)
 
 
 def _objects(file: BufferedReader, wanted: Container[Digest]) -> Iterator[tuple[Digest, bytearray]]:

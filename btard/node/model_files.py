@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from btard.disk import refused
 from btard.hashing import object_digest
-from btard.node.disk import refused
 from btard.node.journal import JournalError, sync_folder
 from btard.node.writer import Writer
 from btard.statemachine.messages import Digest

@@ -18,13 +18,13 @@ import structlog
 
 from btard.attacks.byzantine import ByzantineBackend, ByzantinePeer
 from btard.attacks.names import AttackSpec, make_attack
+from btard.disk import make_folder
 from btard.errors import BtardError
 from btard.genesis import GenesisMismatchError, RunFile
 from btard.keys import KeyPair, verify
 from btard.ledger.file import Ledger
 from btard.node import resuming
 from btard.node.bookkeeping import keep_ledger
-from btard.node.disk import make_folder
 from btard.node.events import EventLog, json_logger, readable_logger
 from btard.node.hello import Hello
 from btard.node.interrupted import Interrupted

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from btard.disk import refused
 from btard.errors import BtardError
-from btard.node.disk import refused
 from btard.node.peer import Peer
 from btard.training.checkpoint import save_model
 from btard.training.task import Task

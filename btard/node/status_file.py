@@ -17,8 +17,8 @@ from typing import IO, Any, Final
 
 from attrs import frozen
 
+from btard.disk import refused
 from btard.errors import BtardError
-from btard.node.disk import refused
 
 FILE: Final = "status.json"
 LOCK: Final = "lock"

@@ -20,10 +20,10 @@ from typing import Final
 import torch
 from safetensors.torch import load_file, save_file
 
+from btard.disk import make_folder
 from btard.errors import BtardError
 from btard.hashing import digest, object_digest
 from btard.measured import CANARIES, Measured
-from btard.node.disk import make_folder
 from btard.node.model_files import ModelFiles
 from btard.robust.centered_clip import centered_clip
 from btard.robust.deviation import deviations

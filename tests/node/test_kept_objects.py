@@ -58,7 +58,9 @@ def test_what_is_not_needed_any_more_goes_when_the_journal_says_so(tmp_path: Pat
     kept.tidy()
     kept.write()
     assert {step for step, _, _ in kept.read(DATA)} == {10}
+    kept.keep(11, *max(DATA.items()))
     kept.remove()
+    kept.write()  # which was under way when the run was over
     assert not list(tmp_path.iterdir())
 
 

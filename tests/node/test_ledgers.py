@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from btard.disk import ADVICE
 from btard.ledger.entry import Begins
 from btard.ledger.errors import LedgerError
 from btard.ledger.file import FILE, Ledger
@@ -199,7 +200,7 @@ def test_damaged_files_are_all_kept(tmp_path: Path) -> None:
 def test_before_it_has_signed_anything_a_peer_needs_a_ledger(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     journal = journal_in(tmp_path, 0)
-    with pytest.raises(LedgerError, match=r"the ledger .*: unable to open database file"):
+    with pytest.raises(LedgerError, match=rf"the ledger .*: unable to open database file; {ADVICE}$"):
         keep_ledger(tmp_path, RUN, "text", "base", journal, pytest.fail)
     journal.close()
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from btard.errors import BtardError
 
-ADVICE: Final = "make room on the disk, or make the folder writable, and start this peer again"
+ROOM: Final = "make room on the disk, or make the folder writable"
+ADVICE: Final = f"{ROOM}, and start this peer again"
 
 
 def refused(what: str, error: Exception) -> str:
