@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from btard.statemachine import effects as fx
-from btard.statemachine.events import Fired
+from btard.statemachine.events import Fired, Resume
 from btard.statemachine.messages import Chain, Enter, Envelope, Poll, Pull
 from btard.statemachine.state import State
 from btard.statemachine.table import STEP_PHASES, Phase
@@ -38,6 +38,7 @@ class Broken:
     bundled: bool = False  # whether all that is on a link comes, or is lost, together
     removable: tuple[int, ...] = ()  # honest peers that may lose their place, because of their links
     goes_on: bool = False  # from every world a way leads to where all are in one epoch and running
+    words: tuple[tuple[int, int], ...] = ()  # whose operator may give up whom, first before it signs STAY
     epochs: int = 1  # that may end
 
 
@@ -75,8 +76,24 @@ class BrokenModel(Model):
         found = [action for action in found if action[0] != "fire"] + due[:1]
         for place, peer in enumerate(world.peers):
             found += [("fire", place, timer) for timer, left in peer.timers if left == NEVER_DUE]
+        found += self._words(world)
         if self.broken.lossy:
             found += [("lose", link, 0) for link in self._broken if world.links[link]]
+        return found
+
+    def _words(self, world: World) -> list[Action]:
+        """Return what operators may say now.
+
+        The first one says it before its peer signs that all stay, and so keeps that from coming about: else some
+        may have gone on with all.
+        """
+        found = []
+        states = [self.state(world, place) for place in range(len(world.peers))]
+        for peer, whom in self.broken.words:
+            place = self.honest.index(peer)
+            said = [state for state in states if state.halted and whom in state.halted.without]
+            if states[place].halted and states[place] not in said and (said or states[place].stayed is None):
+                found.append(("word", place, self.cores.events.of(Resume((whom,)))))
         return found
 
     def apply(self, world: World, action: Action) -> World:

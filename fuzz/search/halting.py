@@ -71,6 +71,13 @@ def _left_behind() -> Iterable[Configuration]:
     yield _scene("left-mute", "four peers: what one says comes late or is lost; it may be out", mute, 4, 1)
 
 
+def _given_up() -> Iterable[Configuration]:
+    """The brake holds for one whose links break; the operators of the others give it up, each at any time."""
+    mute = Broken(_from(3, 0, 1, 2), bundled=True, removable=(3,), goes_on=True, words=((0, 3), (1, 3), (2, 3)))
+    what = "four peers: operators give up one that holds a certificate alone, which comes late"
+    yield evolve(_scene("given-up-mute", what, mute, 4), long=True)
+
+
 def _byzantine() -> Iterable[Configuration]:
     yield _scene(
         "two-sides",
@@ -102,6 +109,7 @@ def halting() -> Iterable[Configuration]:
     """Yield all searches with broken links."""
     yield from _none_byzantine()
     yield from _left_behind()
+    yield from _given_up()
     yield from _byzantine()
 
 

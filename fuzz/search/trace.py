@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from btard.statemachine.events import Event, Fired, Held, Received, Start
+from btard.statemachine.events import Event, Fired, Held, Received, Resume, Start
 from btard.statemachine.messages import Accuse, Certificate, Chain, Envelope, Frame, GuiltyClass, Poll, Pull
 from btard.statemachine.table import Phase
 from fuzz.search.model import Action, Model, Violation, World
@@ -59,6 +59,8 @@ def _said(model: Model, world: World, action: Action) -> str:
         lost = "lost: " if kind == "lose" else ""
         return f"{lost}{receiver} < {model.pairs[first][0]}: {_event(event)}"
     event = model.cores.events[second]
+    if isinstance(event, Resume):
+        return f"{model.honest[first]}: its operator gives up {list(event.without)}"
     sender = event.sender if isinstance(event, Received) else "a liar"
     return f"{model.honest[first]} < LIAR {sender}: {_event(event)}"
 
