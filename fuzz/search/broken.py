@@ -84,8 +84,8 @@ class BrokenModel(Model):
     def _words(self, world: World) -> list[Action]:
         """Return what operators may say now.
 
-        The first one says it before its peer signs that all stay, and so keeps that from coming about: else some
-        may have gone on with all.
+        The first one says it before its peer signs that all stay, and so keeps that from coming about: else
+        some may have gone on with all.
         """
         found = []
         states = [self.state(world, place) for place in range(len(world.peers))]
