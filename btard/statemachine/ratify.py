@@ -11,6 +11,7 @@ from btard.statemachine.config import Config, faults
 from btard.statemachine.halting import halt
 from btard.statemachine.messages import (
     Certificate,
+    Chain,
     CommitClass,
     Epoch,
     Evidence,
@@ -20,7 +21,7 @@ from btard.statemachine.messages import (
 )
 from btard.statemachine.phases import certify
 from btard.statemachine.roles import last_number
-from btard.statemachine.state import Settle
+from btard.statemachine.state import Settle, State
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
@@ -89,9 +90,10 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
     if accepted is None or state.following > last_number(turn):
         return None
     late = {peer for peer in state.roster if _late_alone(accepted, peer)}
-    missed = _would_go(turn)
-    if late and len(missed) > limit:
+    missed, before = _would_go(turn), _gone_since_a_step(state)
+    if late and len(missed | before) > limit:
         why = f"more than late_brake = {limit}"
+        why += f", with {len(before)} removed since a step was last certified" if before else ""
     elif late and turn.config.peers - len(roster) > turn.config.parameters.f_max:
         why = "too few would be left"
     else:
@@ -102,6 +104,25 @@ def _braked(turn: Turn, roster: tuple[int, ...]) -> str | None:
         "it, and the run goes on by itself once all members are back; or let the operators of a majority give "
         "up the same peers with `btard resume --without ...`, and it goes on without those"
     )
+
+
+def _gone_since_a_step(state: State) -> set[int]:
+    """Return whom lateness alone removed since a step was last certified: links may be broken since then."""
+    gone, number, certified = set[int](), state.epoch, state.certificate is not None
+    while number and not certified:
+        number -= 1
+        passage = state.passages[number]
+        if any(env.message and isinstance(env.message.body, Epoch) for env in passage.records):
+            gone |= set(state.rosters[number]) - set(state.rosters[number + 1]) - set(state.banned)
+            gone -= {peer for chain in passage.guilty for peer in _out_for_more_than_lateness(chain)}
+        certified = passage.certificate is not None
+    return gone
+
+
+def _out_for_more_than_lateness(chain: Chain) -> set[int]:
+    evidence = chain.object
+    more = isinstance(evidence, Evidence) and evidence.kind is not EvidenceKind.LATE
+    return {evidence.subject} if isinstance(evidence, Evidence) and more else set()
 
 
 def _would_go(turn: Turn) -> set[int]:

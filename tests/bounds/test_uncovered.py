@@ -139,4 +139,4 @@ def test_an_even_number_of_vectors_far_apart_leaves_the_aggregator_a_choice() ->
     """All points between the middle two are fixed points where these are farther than tau from each."""
     parts = [torch.tensor([x]) for x in (-10.0, -9.0, 9.0, 10.0)]
     for point in (-7.0, 0.0, 7.0):
-        assert residual_norm(parts, torch.tensor([point]), 1.0) == 0
+        assert residual_norm(parts, torch.tensor([point]), 1.0) < 1e-15  # the order of a sum is not ours

@@ -120,6 +120,32 @@ def test_the_brake_keeps_everybody(seed: int, start: int) -> None:
     assert all(world.states[peer].phase is Phase.DONE for peer in roster)
 
 
+@pytest.mark.shows("AGR-24")
+@pytest.mark.refuses("AGR-24")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_brake_counts_whom_lateness_removed_since_a_step(seed: int) -> None:
+    """As three of eight are cut off, one's COMMIT still gets through: two are missed, and then the third."""
+    few, began = {5, 6, 7}, list[int]()
+
+    def cut(now: int, one: int, other: int) -> bool:
+        heard = (6 in state.at.delivered and state.at.number == 1 for state in world.states[:5])
+        if not began and all(heard):
+            began.append(now)
+        if began:
+            return now < began[0] + 20_000 and (one in few) != (other in few)
+        return one in (5, 7) and other not in few and world.states[one].at.number > 0
+
+    world = world_with(8, between(0, 0), seed, late_brake=2)
+    world.cut = cut
+    world.run(lambda: bool(began) and world.now >= began[0] + 19_000)
+    (left,) = {world.states[peer].roster for peer in range(5)}
+    assert {0, 1, 2, 3, 4, 6} <= set(left) < set(range(8))
+    assert all("removed since a step was last certified" in halts(world)[peer] for peer in range(5))
+    finish(world, range(8))
+    assert {world.states[peer].roster for peer in left} == {left}
+    assert all(world.states[peer].phase is Phase.DONE for peer in left)
+
+
 @pytest.mark.refuses("AGR-24")
 @pytest.mark.shows("AGR-26")
 @pytest.mark.parametrize("seed", range(2))
