@@ -52,7 +52,9 @@ BASE = (
     _base("halt-4", "halt", "n = 4, f = 1, broken times: halting, asking, returning; the brake"),
     _base("halt-3-alone", "halt", "n = 3, none Byzantine, broken times: all go on once links work", **_ALONE),
     _base("halt-3-braked", "halt", "n = 3, f = 1, late_brake = 0: two epochs", EPOCHS="2", **_BRAKED_THREE),
-    _base("halt-5-agreed", "halt", "n = 5, nobody late: operators give up the same one", **_AGREED_OF_FIVE),
+    _base(
+        "halt-4-agreed", "halt", "n = 4, nobody late: operators give up the same one", **{**_AGREED, "H": "4"}
+    ),
     _base("halt-5-bans", "halt", "n = 5, one Byzantine, evidence that bans alone", **_BANS_OF_FIVE),
     _base("need-3", "need", "n = 3, f = 1: a part is withheld from its aggregator"),
     _base("need-3-false", "need", "n = 3, f = 1: a NEED for a part that was served", **_FALSE_NEED),
@@ -88,7 +90,7 @@ ABLATIONS = (
     _ablation("judging", "VER-15", "NOVERDICT_SAID", **_SILENT),
     _ablation("judging", "AGR-9", "CULPRITS_COUNTED", ACCOMPLICE="true", **_SILENT),
     _ablation("halt", "AGR-15", "ALL_SIGN"),
-    _ablation("halt", "AGR-15", "FIRST_COUNTS", **_OPERATORS_OF_FIVE),
+    _ablation("halt", "AGR-15", "FIRST_COUNTS", **{**_AGREED_OF_FIVE, "STEPS": "false"}),
     _ablation("halt", "AGR-23", "SAME_STEP", **_ALONE),
     _ablation("halt", "AGR-23", "KNOWN_FIRST", **_ALONE),
     _ablation("halt", "AGR-26", "ALL_LISTED", **_AGREED_OF_FIVE),
@@ -152,6 +154,7 @@ LONG = (
         OPERATORS="true",
     ),
     _base("halt-5-operators", "halt", "n = 5, none Byzantine, nobody late: the same", **_OPERATORS_OF_FIVE),
+    _base("halt-5-agreed", "halt", "n = 5, nobody late: operators give up the same one", **_AGREED_OF_FIVE),
     _base(
         "halt-5-agreed-bridged",
         "halt",
