@@ -19,9 +19,10 @@ majority can reach each other. Look first: are those machines up, is a link or a
 are back, the run goes on by itself, with all of them, and nobody needs this command.
 
 If some will not come back: agree with the other operators whom to give up, all that are missed, and let each
-say btard resume with the same names. It counts once a majority of all members has said so (all that are left,
-where some had signed something else before the halt); then those are removed, and the others do the step again.
-A name cannot be taken back: a peer that gives up others than the majority does is left alone.
+say btard resume with the same names. It counts once all that are left are halted and a majority of all members
+has said so (all that are left, where some had signed something else before the halt); then those are removed,
+and the others do the step again. A name cannot be taken back: a peer that gives up others than the majority
+does is left alone.
 Talk to all operators first, on the telephone for instance: where the network is split and both sides give up
 the other, members that cheat on both sides can have each side go on with a history of its own.
 """

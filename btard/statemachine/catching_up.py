@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from btard.statemachine.ending import Ending, given_up
 from btard.statemachine.halting import ask
-from btard.statemachine.messages import Certificate, CommitClass, Digest
+from btard.statemachine.messages import Certificate, CommitClass
 from btard.statemachine.phases import begin_step, certify
 from btard.statemachine.roles import last_number
-from btard.statemachine.state import State
 from btard.statemachine.table import Phase, Trigger
 from btard.statemachine.turn import Turn
 
@@ -76,14 +75,6 @@ def certify_what_is_here(turn: Turn) -> bool:
         if fits and certified_while_halted(turn, klass, chain.object):
             return True
     return False
-
-
-def place_before(state: State) -> tuple[int, Digest] | None:
-    """Return next step and view before the epoch's last certified step, if there is one (spec AGR-22)."""
-    if state.before is None:
-        return None
-    certificate = state.before.certificate
-    return state.following - 1, certificate[0].prev if certificate else state.opening
 
 
 def _roll_back(turn: Turn) -> bool:

@@ -86,11 +86,9 @@ def stays_of(state: State, author: int) -> list[Envelope]:
 
 def bound(state: State, me: int, ending: Ending) -> bool:
     """Whether the STAY that this peer signed last keeps it from this ending (spec AGR-27)."""
-    if state.stayed is None:
+    if state.stayed is None or ending == ending_of(state.stayed):
         return False
-    # Of STAYs with the same members that start at different steps, one has enough signatures at most; and who
-    # signed to go on without this peer never comes back.
-    return not ending.together or (ending.roster != state.stayed.roster and me in ending.roster)
+    return not ending.together or me in ending.roster  # who signed to go on without this peer never comes back
 
 
 def given_up(state: State) -> frozenset[int]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from attrs import evolve
 
-from btard.statemachine.catching_up import place_before
 from btard.statemachine.config import faults, quorum
 from btard.statemachine.effects import Judgement, Verdict
 from btard.statemachine.ending import (
@@ -18,7 +17,7 @@ from btard.statemachine.ending import (
     stays_of,
 )
 from btard.statemachine.halting import own_record
-from btard.statemachine.messages import Digest, Envelope, Epoch, Evidence, EvidenceKind, Stay
+from btard.statemachine.messages import Envelope, Epoch, Evidence, EvidenceKind, Stay
 from btard.statemachine.ratify import too_few
 from btard.statemachine.settle import note_evidence
 from btard.statemachine.state import State
@@ -47,44 +46,22 @@ def stay(turn: Turn) -> bool:
         gone and too_few(turn.config, staying)
     ):
         return False
-    start = _start(turn, staying)
-    if start is None or _may_come_about(turn):
+    unready = any(not_ready(state, peer) for peer in staying if peer != turn.me)
+    if unready or _may_come_about(turn):
         return False
     first = state.stayed is None and own_record(turn) is None
-    record = Stay(*start, staying, first)
+    record = Stay(state.following, state.view, staying, first)
     envelope = turn.sign(record)
     turn.set(stayed=record, stays=turn.state.stays.insert((turn.me, turn.me), envelope))
     return True
 
 
-def _start(turn: Turn, staying: tuple[int, ...]) -> tuple[int, Digest] | None:
-    """Return the step from which these can go on together, and the view before it; None while they cannot.
-
-    Where operators gave somebody up, a listed member may have signed before this peer certified the step, which
-    that one can no longer do: then this peer joins it (spec AGR-26).
-    """
-    state = turn.state
-    others = [peer for peer in staying if peer != turn.me]
-    unready = {peer for peer in others if not_ready(state, peer)}
-    if not unready:
-        return state.following, state.view
-    earlier = place_before(state) if given_up(state) else None
-    if earlier is None:
-        return None
-    for envelope in (stay for peer in others for stay in stays_of(state, peer)):
-        body = envelope.message.body if envelope.message else None
-        same = isinstance(body, Stay) and (body.next_step, body.view, body.roster) == (*earlier, staying)
-        if same and not any(not_ready(state, peer, earlier[0]) for peer in unready):
-            return earlier
-    return None
-
-
-def not_ready(state: State, peer: int, step: int | None = None) -> str | None:
-    """Say what keeps a member from going on from ``step``, by default this peer's next; None if nothing does.
+def not_ready(state: State, peer: int) -> str | None:
+    """Say what keeps a member from going on from this peer's next step; None if nothing does.
 
     It is to be halted before this very step, and the record that it signed, if it did, here (spec AGR-23).
     """
-    poll, step = state.polls.get(peer), state.following if step is None else step
+    poll, step = state.polls.get(peer), state.following
     if poll is None:
         return "has not said that it is halted"
     if poll.next_step != step:

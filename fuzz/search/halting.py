@@ -73,7 +73,7 @@ def _left_behind() -> Iterable[Configuration]:
 
 def _given_up() -> Iterable[Configuration]:
     """The brake holds for one whose links break; the operators of the others give it up, each at any time."""
-    mute = Broken(_from(3, 0, 1, 2), bundled=True, removable=(3,), goes_on=True, words=((0, 3), (1, 3), (2, 3)))
+    mute = Broken(_from(3, 0, 1, 2), bundled=True, removable=(3,), words=((0, 3), (1, 3), (2, 3)))
     what = "four peers: operators give up one that holds a certificate alone, which comes late"
     yield evolve(_scene("given-up-mute", what, mute, 4), long=True)
 

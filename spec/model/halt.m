@@ -22,8 +22,7 @@ const
   FIRST_COUNTS: true;          -- AGR-15: of a STAY that leaves somebody out, a quorum counts that signed nothing before
   SAME_STEP: true;             -- AGR-23: signed where all are halted before the same step; without it before any
   KNOWN_FIRST: true;           -- AGR-23: signed where no outcome is known to be enough; without it at any time
-  ALL_LISTED: true;            -- AGR-26: a STAY is signed where all whom it lists are halted; without it q of them
-  JOINED: true;                -- AGR-26: who certified the step meanwhile joins a STAY before it
+  ALL_LISTED: true;            -- AGR-23: a STAY is signed where all whom it lists are halted; without it q of them
   PROMISED: true;              -- AGR-27: who signed STAY certifies and enters by nothing else; without it as before
   CERTIFICATE_SENT: true;      -- AGR-20: who is halted gets the certificate that it lacks
   APPLIED_ON_ENTRY: true;      -- AGR-22: the record's last step is applied by its certificate
@@ -221,23 +220,10 @@ begin
   return may_sign(e, h) & all_ready(e, h);
 end;
 
-function can_join(e: epoch; h: honest): boolean;                 -- a STAY before the step that it certified meanwhile
-begin
-  return JOINED & names(e, h) & applied[e][h] & may_sign(e, h)
-    & ((byz_in[e][h] & !named_byz[e][h] & B > 0)
-       | exists o: honest do stays(e, h, o) & left[e][o][false] & named_alike(e, h, o) endexists)
-    & forall o: honest do stays(e, h, o) -> exists s: boolean do at_step(e, h, o, s) endexists endforall;
-end;
-
 function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
 begin
   return CERTIFICATE_SENT & mo[h] = HALTED & !applied[e][h] & held(e, h)
     & !(PROMISED & promised(e, h) & (parts(e, h) | !names(e, h)));
-end;
-
-function by_its_own(e: epoch; h: honest; o: honest): boolean; -- it signed one with the same members
-begin
-  return named_alike(e, h, o) & parts(e, h);
 end;
 
 -- What peers do --------------------------------------------------------------------------------------------
@@ -400,16 +386,6 @@ ruleset h: honest do
     endif;
   endrule;
 
-  rule "join a STAY"
-    ep[h] < EPOCHS & can_join(ep[h], h)
-  ==>
-  var e: epoch;
-  begin
-    e := ep[h];
-    first[e][h] := !promised(e, h) & !signed[e][h];
-    left[e][h][false] := true;
-  endrule;
-
   ruleset s: boolean do
     rule "enter, and all stay"
       ep[h] < EPOCHS & mo[h] != OUT & all_stay(ep[h], h, s) & (stay[ep[h]][h][s] | !ALL_SIGN)
@@ -429,7 +405,7 @@ ruleset h: honest do
       rule "enter, and somebody was given up"
         ep[h] < EPOCHS & mo[h] != OUT & member[ep[h]][h][o] & parted(ep[h], o, s)
         & (!s | applied[ep[h]][h] | certificate(ep[h], h))
-        & (!(PROMISED & promised(ep[h], h)) | by_its_own(ep[h], h, o) | named[ep[h]][o][h])
+        & (!(PROMISED & promised(ep[h], h)) | (left[ep[h]][h][s] & named_alike(ep[h], h, o)) | named[ep[h]][o][h])
       ==>
       var e: epoch;
       begin
@@ -502,7 +478,6 @@ begin
         member[ep[h]][h][o] -> ep[o] < ep[h] | (ep[o] = ep[h] & mo[o] = RUN) | mo[o] = OUT endforall)
     | (ep[h] < EPOCHS & mo[h] = HALTED
        & !can_learn(ep[h], h)
-       & !can_join(ep[h], h)
        & !(open(ep[h], h)
            & forall o: honest do stays(ep[h], h, o) ->
                ep[o] = ep[h] & mo[o] = HALTED & applied[ep[h]][o] = applied[ep[h]][h] endforall
@@ -510,7 +485,7 @@ begin
        & !exists s: boolean do
            (all_stay(ep[h], h, s) & stay[ep[h]][h][s] & !parts(ep[h], h))
            | exists o: honest do member[ep[h]][h][o] & parted(ep[h], o, s)
-               & (!promised(ep[h], h) | by_its_own(ep[h], h, o)) endexists
+               & (!promised(ep[h], h) | (left[ep[h]][h][s] & named_alike(ep[h], h, o))) endexists
          endexists
        & !exists o: honest do member[ep[h]][h][o] & decided(ep[h], o)
            & !promised(ep[h], h) endexists)
@@ -522,9 +497,9 @@ invariant "all go on once links work again"
   -> forall h: honest do
     mo[h] = OUT | (mo[h] = RUN & forall o: honest do member[ep[h]][h][o] -> ep[o] = ep[h] endforall) endforall;
 
-invariant "who give up one and the same go on together"
+invariant "who give up one that holds no certificate go on together"
   B = 0 & OPERATORS & !LATES & quiet()
   & forall h: honest do !(stay[0][h][false] | stay[0][h][true]) endforall
   -> forall x: honest do
-    (forall h: honest do h = x | named[0][h][x] endforall)
+    !applied[0][x] & (forall h: honest do h = x | named[0][h][x] endforall)
     -> forall h: honest do h = x | ep[h] > 0 endforall endforall;
