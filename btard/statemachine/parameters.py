@@ -27,7 +27,7 @@ class Parameters:
     gradient_clip: float  # lambda: a longer gradient is scaled down to this length; inf for never
     gradient_rtol: float
     alarm_factor: float  # kappa: verification 3 alarms above kappa times the median of median norms
-    late_brake: int  # so many members at most are removed at once for lateness alone
+    late_brake: int  # so many are removed for lateness alone between two certified steps
     window: int  # W: so many steps a false alarm excuses its aggregator's next like it, and a drift counts
     late_limit: int = 0  # X: late in so many of the last W certified steps, as q members say: out; 0 for never
 

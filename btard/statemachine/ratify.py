@@ -11,7 +11,6 @@ from btard.statemachine.config import Config, faults
 from btard.statemachine.halting import halt
 from btard.statemachine.messages import (
     Certificate,
-    Chain,
     CommitClass,
     Epoch,
     Evidence,
@@ -113,16 +112,12 @@ def _gone_since_a_step(state: State) -> set[int]:
         number -= 1
         passage = state.passages[number]
         if any(env.message and isinstance(env.message.body, Epoch) for env in passage.records):
-            gone |= set(state.rosters[number]) - set(state.rosters[number + 1]) - set(state.banned)
-            gone -= {peer for chain in passage.guilty for peer in _out_for_more_than_lateness(chain)}
+            shown = [chain.object for chain in passage.guilty if isinstance(chain.object, Evidence)]
+            otherwise = {proof.subject for proof in shown if proof.kind is not EvidenceKind.LATE}
+            out = set(state.rosters[number]) - set(state.rosters[number + 1])
+            gone |= out - otherwise - set(state.banned)
         certified = passage.certificate is not None
     return gone
-
-
-def _out_for_more_than_lateness(chain: Chain) -> set[int]:
-    evidence = chain.object
-    more = isinstance(evidence, Evidence) and evidence.kind is not EvidenceKind.LATE
-    return {evidence.subject} if isinstance(evidence, Evidence) and more else set()
 
 
 def _would_go(turn: Turn) -> set[int]:

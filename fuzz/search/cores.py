@@ -160,7 +160,7 @@ class Cores:
         """Return what all honest peers must come to agree on, applied steps and epochs; and signed records."""
         noted: list[tuple[Any, ...]] = []
         for effect in effects:
-            if isinstance(effect, fx.Certified) and not _taken_back(after, effect.step):
+            if isinstance(effect, fx.Certified):
                 noted.append(("applied", effect.step, before.epoch, after.last))
             if isinstance(effect, fx.RosterChanged):
                 place = (after.first_step, after.roster, after.banned, after.opening)
@@ -173,7 +173,7 @@ class Cores:
     def _fault(self, state: State, done: list[fx.Effect]) -> str | None:
         for effect in done:
             reason = None
-            if isinstance(effect, fx.Certified) and not _taken_back(state, effect.step):
+            if isinstance(effect, fx.Certified):
                 reason = self._uncertified(state, effect.step)
             elif isinstance(effect, fx.Entered) and effect.phase is Phase.REVEAL and effect.step:
                 reason = _unheld(state)
@@ -215,11 +215,6 @@ class Cores:
         if right and signed and authors == roster and len(bodies) == len(authors):
             return None
         return f"step {step} applied with something that is no certificate"
-
-
-def _taken_back(after: State, step: int) -> bool:
-    """Whether a peer certified a step and entered an epoch that does it again, on one event (spec AGR-22)."""
-    return after.following <= step
 
 
 def _unheld(state: State) -> str | None:

@@ -187,8 +187,10 @@ begin
   return mo[h] = HALTED & (names(e, h) ? !parts(e, h) : !promised(e, h));
 end;
 
-function at_step(e: epoch; h: honest; o: honest; s: boolean): boolean; -- o says to be halted there
+function where_h_is(e: epoch; h: honest; o: honest): boolean;    -- o says to be halted there
+var s: boolean;
 begin
+  s := applied[e][h];
   return exists g: boolean do said[e][o][s][g] | (!SAME_STEP & said[e][o][!s][g]) endexists;
 end;
 
@@ -197,7 +199,7 @@ var n: 0..MEMBERS;
 begin
   n := byz_in[e][h] & !named_byz[e][h] ? B + 1 : 1;
   for o: honest do
-    if stays(e, h, o) & at_step(e, h, o, applied[e][h]) then n := n + 1; endif;
+    if stays(e, h, o) & where_h_is(e, h, o) then n := n + 1; endif;
   endfor;
   return n;
 end;
@@ -205,19 +207,14 @@ end;
 function all_ready(e: epoch; h: honest): boolean;                -- all whom its STAY would list
 begin
   if names(e, h) & !ALL_LISTED then return ready(e, h) >= members(e, h) / 2 + 1; endif;
-  return forall o: honest do stays(e, h, o) -> at_step(e, h, o, applied[e][h]) endforall
+  return forall o: honest do stays(e, h, o) -> where_h_is(e, h, o) endforall
     & (names(e, h) | ready(e, h) = members(e, h));
-end;
-
-function may_sign(e: epoch; h: honest): boolean;                 -- no outcome can have enough signatures
-begin
-  return open(e, h)
-    & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
 end;
 
 function can_stay(e: epoch; h: honest): boolean;
 begin
-  return may_sign(e, h) & all_ready(e, h);
+  return open(e, h) & all_ready(e, h)
+    & !(KNOWN_FIRST & exists o: honest do member[e][h][o] & signed[e][o] & known(e, h, o) endexists);
 end;
 
 function can_learn(e: epoch; h: honest): boolean;                -- of the step, while it is silent
