@@ -44,7 +44,7 @@ _PARAMETERS: Final = {
     "gradient_clip": "a peer scales a longer gradient down to this length; inf leaves all as they are",
     "gradient_rtol": "relative difference that a recomputed gradient may show; it is what a cheat can hide",
     "alarm_factor": "a part is checked in full if most norms exceed this many times the typical one",
-    "late_brake": "members lateness alone may cost between certified steps, 0..f_max; else peers halt: see btard resume",
+    "late_brake": "members that lateness alone may cost from step to step, 0..f_max; else: see btard resume",
     "window": "steps in which a false alarm excuses its aggregator from another like it",
     "late_limit": "a majority saw a peer late in so many of the last `window` steps: it is removed; 0: never",
 }
